@@ -1,0 +1,40 @@
+# Everything runs inside .venv; the first target that needs it makes it.
+PYTHON ?= python3
+BIN := .venv/bin
+EXTRAS := serving,training,monitoring,dev
+
+.PHONY: install fmt lint test demo bench verify clean
+
+install: .venv/.installed  ## make .venv and install Tastemaker into it
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Tastemaker needs Python 3.11 or newer; name one: make PYTHON=python3.12"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { rm -rf .venv; echo "Python's venv module is missing: apt-get install python3-venv"; exit 2; }
+	@echo "Installing into .venv (two to four minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+demo: install  ## import the sample, train, serve on http://127.0.0.1:8000, print a slate
+	@$(BIN)/tastemaker demo
+
+test: install  ## every test
+	$(BIN)/pytest
+
+lint: install  ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+fmt: install
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bench: install  ## every benchmark; each prints a ratio against a baseline of the same run
+	$(BIN)/tastemaker bench serve --requests 2000 --concurrency 32
+	$(BIN)/tastemaker bench serve --requests 3000 --concurrency 64 --items 50000 --dim 256
+
+verify: lint test  ## what must hold before a commit
+
+clean:  ## forget the local state, keep the environment
+	rm -rf .tastemaker

@@ -1,0 +1,1 @@
+"""Watching a live recommender: rules, dashboards and drift checks that read what the platform records."""

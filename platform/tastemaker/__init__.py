@@ -1,0 +1,1 @@
+"""Tastemaker: the nouns, contracts and stores that the offline and the online path share."""

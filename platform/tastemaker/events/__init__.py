@@ -1,0 +1,1 @@
+"""Events: their schema, their stream, and the worker that takes them in."""

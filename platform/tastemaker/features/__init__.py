@@ -1,0 +1,1 @@
+"""One definition of every feature, for training and serving."""

@@ -1,0 +1,17 @@
+"""Where features lie in the lake: what a build writes and Feast reads."""
+
+from __future__ import annotations
+
+from typing import Final
+
+USER_VIEW: Final = "user_features"
+ITEM_VIEW: Final = "item_features"
+EMBEDDING_VIEW: Final = "item_embeddings"
+
+USER_FILE: Final = f"features/{USER_VIEW}.parquet"
+ITEM_FILE: Final = f"features/{ITEM_VIEW}.parquet"
+EMBEDDING_FILE: Final = f"features/{EMBEDDING_VIEW}.parquet"
+VOCABULARY_FILE: Final = "features/vocabulary.json"
+
+MATERIALIZED_KEY: Final = "tm:materialized"
+"""Key in the online store: seconds since 1970 when it was last filled."""

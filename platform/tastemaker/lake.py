@@ -1,0 +1,216 @@
+"""The data lake: Parquet files under any fsspec URL (a directory, `memory://`, `s3://`, `gs://`).
+
+    events/date=YYYY-MM-DD/*.parquet   one file per append, by the UTC day on which the lake received it
+    items/items.parquet                the catalogue, replaced as a whole
+    users/users.parquet                profiles, replaced as a whole
+    features/…                         what feature builds make of the above
+
+A file is written under a hidden name and then moved to its own, so a reader sees all of it or nothing. Events are filed
+by arrival, not by their own time: an append is then one file and atomic as a whole, whatever span of history it covers.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, BinaryIO
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from tastemaker import columns
+from tastemaker.errors import InvalidInput, NotFound
+
+TIMESTAMP_TYPE = pa.timestamp("us", tz="UTC")
+EVENT_SCHEMA = pa.schema(
+    [
+        (columns.EVENT_ID, pa.string()),
+        (columns.USER_ID, pa.string()),
+        (columns.ITEM_ID, pa.string()),
+        (columns.EVENT_TYPE, pa.string()),
+        (columns.TIMESTAMP, TIMESTAMP_TYPE),
+        (columns.VALUE, pa.float64()),
+        (columns.SESSION_ID, pa.string()),
+        (columns.DEVICE, pa.string()),
+        (columns.SCENE, pa.string()),
+        (columns.REQUEST_ID, pa.string()),
+        (columns.POSITION, pa.int32()),
+    ]
+)
+ITEM_SCHEMA = pa.schema(
+    [
+        (columns.ITEM_ID, pa.string()),
+        (columns.TITLE, pa.string()),
+        (columns.CATEGORIES, pa.list_(pa.string())),
+        (columns.RELEASE_YEAR, pa.int32()),
+        (columns.CONTENT_LENGTH_MIN, pa.float32()),
+        (columns.TEXT, pa.string()),
+    ]
+)
+USER_SCHEMA = pa.schema(
+    [(columns.USER_ID, pa.string()), (columns.CREATED_AT, TIMESTAMP_TYPE), (columns.COUNTRY, pa.string())]
+)
+REQUIRED = {
+    columns.EVENT_ID,
+    columns.USER_ID,
+    columns.ITEM_ID,
+    columns.EVENT_TYPE,
+    columns.TIMESTAMP,
+    columns.TITLE,
+}
+"""Columns that hold no nulls, in whichever table they occur."""
+
+ITEMS_FILE = "items/items.parquet"
+USERS_FILE = "users/users.parquet"
+# An event reaches the lake after it happened; a client's clock may run ahead of ours by no more than this.
+CLOCK_SKEW = timedelta(days=1)
+
+
+class Lake:
+    """Events, items, users and feature files under one URL."""
+
+    def __init__(self, url: str) -> None:
+        """Open the lake at `url`, which need not exist yet.
+
+        Raises:
+            InvalidInput: no installed file system knows the URL's scheme.
+        """
+        try:
+            self._fs, self._root = fsspec.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise InvalidInput(
+                f"lake URL {url!r} cannot be opened: {error}",
+                "Use a directory, or install the file system of its scheme (s3fs for s3://, gcsfs for gs://)",
+            ) from error
+        self.url = url
+
+    def append_events(self, events: pa.Table) -> int:
+        """Add events as one new file; returns the rows written.
+
+        Raises:
+            InvalidInput: `events` does not fit EVENT_SCHEMA.
+        """
+        table = _conform(events, EVENT_SCHEMA, "events")
+        if table.num_rows:
+            # Names sort by arrival, which is the order that ties in the events' own time keep.
+            name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.parquet"
+            self.write(f"events/date={datetime.now(UTC):%Y-%m-%d}/{name}", table)
+        return int(table.num_rows)
+
+    def events(self, since: datetime | None = None, until: datetime | None = None) -> pa.Table:
+        """Events with `since` <= timestamp < `until`, by timestamp; ties stay in the order of arrival.
+
+        Of events that share an `event_id` the first to arrive counts.
+
+        Raises:
+            NotFound: the lake has never received an event.
+        """
+        files = sorted(self._fs.glob(f"{self._root}/events/date=*/*.parquet"))
+        if not files:
+            raise NotFound(f"the lake at {self.url} has no events", "Fill it with `tastemaker data import`")
+        if since is not None:
+            first_day = f"date={since.astimezone(UTC) - CLOCK_SKEW:%Y-%m-%d}"
+            files = [file for file in files if file.split("/")[-2] >= first_day]
+        source = ds.dataset(files, schema=EVENT_SCHEMA, format="parquet", filesystem=self._fs)
+        table = _first_of_each_id(source.to_table(filter=_window(since, until)))
+        return table.take(pc.sort_indices(table[columns.TIMESTAMP]))
+
+    def replace_items(self, items: pa.Table) -> None:
+        """Make `items` the whole catalogue. Raises InvalidInput when they do not fit ITEM_SCHEMA."""
+        self.write(ITEMS_FILE, _conform(items, ITEM_SCHEMA, "items"))
+
+    def items(self) -> pa.Table:
+        """The catalogue. Raises NotFound when there is none."""
+        return self.read(ITEMS_FILE, "Fill it with `tastemaker data import`")
+
+    def replace_users(self, users: pa.Table) -> None:
+        """Make `users` all the profiles. Raises InvalidInput when they do not fit USER_SCHEMA."""
+        self.write(USERS_FILE, _conform(users, USER_SCHEMA, "users"))
+
+    def users(self) -> pa.Table:
+        """The profiles; none when nobody has registered one, since a user is known by events alone."""
+        return self.read(USERS_FILE) if self.exists(USERS_FILE) else USER_SCHEMA.empty_table()
+
+    def exists(self, name: str) -> bool:
+        """Whether the file `name` (relative to the lake) is there."""
+        return bool(self._fs.isfile(f"{self._root}/{name}"))
+
+    def read(self, name: str, remedy: str = "") -> pa.Table:
+        """The Parquet file `name`. Raises NotFound, with `remedy`, when it is not there."""
+        self._require(name, remedy)
+        with self._fs.open(f"{self._root}/{name}", "rb") as stream:
+            return pq.read_table(stream)
+
+    def write(self, name: str, table: pa.Table) -> None:
+        """Write `table` as the Parquet file `name`, whole or not at all; what was there is replaced."""
+        self._publish(name, lambda stream: pq.write_table(table, stream, compression="zstd"))
+
+    def read_json(self, name: str, remedy: str = "") -> Any:
+        """The JSON document `name`. Raises NotFound, with `remedy`, when it is not there."""
+        self._require(name, remedy)
+        return json.loads(self._fs.cat_file(f"{self._root}/{name}"))
+
+    def write_json(self, name: str, document: Any) -> None:
+        """Write `document` as the JSON file `name`, whole or not at all."""
+        self._publish(name, lambda stream: stream.write(json.dumps(document, indent=1).encode()))
+
+    def locate(self, name: str) -> str:
+        """Where the file `name` lies: an absolute path on the local file system, else a URL."""
+        path = f"{self._root}/{name}"
+        local = "file" in np.atleast_1d(self._fs.protocol)
+        return path if local else str(self._fs.unstrip_protocol(path))
+
+    def _require(self, name: str, remedy: str) -> None:
+        if not self.exists(name):
+            raise NotFound(f"the lake at {self.url} has no {name}", remedy)
+
+    def _publish(self, name: str, write: Callable[[BinaryIO], Any]) -> None:
+        path = f"{self._root}/{name}"
+        folder, file = posixpath.split(path)
+        draft = f"{folder}/.{file}.{uuid.uuid4().hex[:8]}.draft"
+        self._fs.makedirs(folder, exist_ok=True)
+        try:
+            with self._fs.open(draft, "wb") as stream:
+                write(stream)
+            self._fs.mv(draft, path)
+        except BaseException:
+            if self._fs.exists(draft):
+                self._fs.rm(draft)
+            raise
+
+
+def _conform(table: pa.Table, schema: pa.Schema, what: str) -> pa.Table:
+    """`table` with the columns and types of `schema`."""
+    missing = [name for name in schema.names if name not in table.column_names]
+    if missing:
+        raise InvalidInput(f"{what} lack the columns {', '.join(missing)}", f"Give {', '.join(schema.names)}")
+    for name in REQUIRED.intersection(schema.names):
+        if table[name].null_count:
+            raise InvalidInput(f"{what} have {table[name].null_count} rows without {name}", "Every row needs one")
+    try:
+        return table.select(schema.names).cast(schema)
+    except pa.ArrowInvalid as error:
+        raise InvalidInput(f"{what} do not fit their schema: {error}", "Correct the values") from error
+
+
+def _window(since: datetime | None, until: datetime | None) -> ds.Expression | None:
+    timestamp = ds.field(columns.TIMESTAMP)
+    window = None if since is None else timestamp >= pa.scalar(since, TIMESTAMP_TYPE)
+    if until is None:
+        return window
+    before = timestamp < pa.scalar(until, TIMESTAMP_TYPE)
+    return before if window is None else window & before
+
+
+def _first_of_each_id(table: pa.Table) -> pa.Table:
+    codes = pc.dictionary_encode(table[columns.EVENT_ID].combine_chunks()).indices.to_numpy(zero_copy_only=False)
+    _, first = np.unique(codes, return_index=True)
+    return table if len(first) == table.num_rows else table.take(np.sort(first))

@@ -1,0 +1,54 @@
+"""Every Prometheus metric: its name, labels, unit and help.
+
+Names end in their unit (https://prometheus.io/docs/practices/naming). Labels take few values: a user, an item or a
+request never appears in one.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+LATENCY_BUCKETS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0)
+"""Seconds, 1 ms to 2 s: finest around the budgets of a stage (2 to 30 ms) and of a request (100 ms)."""
+
+AGE_BUCKETS: Final = (1.0, 10.0, 60.0, 600.0, 3600.0, 6 * 3600.0, 86_400.0, 7 * 86_400.0)
+"""Seconds, 1 s to one week: features are rebuilt hourly or daily."""
+
+REQUEST_SECONDS: Final = Histogram(
+    "tastemaker_request_seconds",
+    "Time from the request's arrival at the edge to its answer, by route template and HTTP status code",
+    ["endpoint", "code"],
+    buckets=LATENCY_BUCKETS,
+)
+STAGE_SECONDS: Final = Histogram(
+    "tastemaker_stage_seconds", "Time spent in one stage of a request", ["stage"], buckets=LATENCY_BUCKETS
+)
+SLATES: Final = Counter(
+    "tastemaker_slates_total", "Slates answered, by the rung of the fallback ladder", ["served_from", "scene"]
+)
+DEGRADED: Final = Counter(
+    "tastemaker_degraded_total", "Stages that failed or ran late in an answered request", ["stage"]
+)
+CACHE: Final = Counter("tastemaker_cache_total", "Look-ups in the slate cache: hit, miss, stale or error", ["result"])
+BATCH_SIZE: Final = Histogram(
+    "tastemaker_batch_size", "Requests that shared one call to Ray Serve", buckets=(1, 2, 4, 8, 16, 32, 64, 128)
+)
+EVENTS: Final = Counter(
+    "tastemaker_events_total",
+    "Events, by what became of them: accepted or refused at the edge; applied to the online state, duplicate, "
+    "stored in the lake or unreadable in the ingest worker (event_type is empty where it is not a declared one)",
+    ["event_type", "result"],
+)
+EVENT_LAG_SECONDS: Final = Histogram(
+    "tastemaker_event_lag_seconds",
+    "Time from an event's arrival in the stream to its effect on the online state",
+    buckets=(*LATENCY_BUCKETS, 5.0, 30.0, 300.0),
+)
+STREAM_BACKLOG_EVENTS: Final = Gauge(
+    "tastemaker_stream_backlog_events", "Events in the stream that a consumer group has not read yet", ["group"]
+)
+FEATURE_AGE_SECONDS: Final = Histogram(
+    "tastemaker_feature_age_seconds", "Age of the user feature rows that were used online", buckets=AGE_BUCKETS
+)

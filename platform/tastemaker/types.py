@@ -1,0 +1,88 @@
+"""The nouns of the field, as frozen dataclasses. Ids are strings here; models use their own integer codes inside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+ServedFrom = Literal["cache", "ranked", "candidates", "session", "segment", "trending", "static"]
+"""The rungs of the fallback ladder, best first; `cache` is both the fast path and a rung (stale entries allowed)."""
+
+LADDER: tuple[ServedFrom, ...] = ("ranked", "candidates", "cache", "session", "segment", "trending", "static")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something a user did with an item. `timestamp` is UTC; `value` is on the event type's own scale."""
+
+    event_id: str
+    user_id: str
+    item_id: str
+    event_type: str
+    timestamp: datetime
+    value: float | None = None
+    session_id: str | None = None
+    device: str | None = None
+    scene: str | None = None
+    request_id: str | None = None
+    position: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One entry of the catalogue. `text` is whatever words describe it beyond its title."""
+
+    item_id: str
+    title: str
+    categories: tuple[str, ...] = ()
+    release_year: int | None = None
+    content_length_min: float | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A profile. Everything but the id may be unknown."""
+
+    user_id: str
+    created_at: datetime | None = None
+    country: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SlateItem:
+    """One place of a slate. `source` names the candidate source that proposed it, `reason` is for people."""
+
+    item_id: str
+    score: float
+    position: int
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Slate:
+    """The answer to a request for recommendations."""
+
+    request_id: str
+    user_id: str
+    scene: str
+    items: tuple[SlateItem, ...]
+    model_version: str
+    served_from: ServedFrom
+    experiments: dict[str, str] = field(default_factory=dict)
+    degraded: tuple[str, ...] = ()
+    stage_ms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """A registered version of a bundle, and where its files lie."""
+
+    name: str
+    version: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.version}"

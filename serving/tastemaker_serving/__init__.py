@@ -1,0 +1,1 @@
+"""The online path: from a request to a slate."""

@@ -1,0 +1,110 @@
+"""The commands of the online path: `serve`, `bench`, `demo`."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from tastemaker import config
+
+if TYPE_CHECKING:
+    from tastemaker.config import Settings
+
+serve = typer.Typer(help="Serve slates: the whole online path on this machine, or one part of it.")
+bench = typer.Typer(help="Benchmarks. Each measures itself against a baseline of the same run.", no_args_is_help=True)
+
+BundlePath = Annotated[Path, typer.Option("--bundle", help="Directory of the model bundle.")]
+ModelVersion = Annotated[str, typer.Option(help="Name of the bundle's version in answers and metrics.")]
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+@serve.callback(invoke_without_command=True)
+def everything(
+    context: typer.Context,
+    model: Annotated[str, typer.Option(help="Version number or alias in the registry.")] = "champion",
+) -> None:
+    """Serve the champion: embedded Redis, Ray Serve, ingest and edge, until Ctrl-C.
+
+    With TASTEMAKER_REDIS_URL, MLFLOW_TRACKING_URI or RAY_ADDRESS set, those are used in place of the embedded ones.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from tastemaker_serving.launch import running
+
+    settings = config.load()
+    console = Console(stderr=True)
+    bundle, version = resolve(settings, model)
+    with (
+        until_interrupted(),
+        console.status("starting") as status,
+        running(settings, bundle, version, status.update) as stack,
+    ):
+        status.stop()
+        console.print(f"Serving {version} on {stack.url} (documentation: {stack.url}/docs). Ctrl-C stops it.")
+        stack.watch(console.print)
+
+
+@serve.command()
+def edge(bundle: BundlePath, model_version: ModelVersion) -> None:
+    """Run the front door alone."""
+    from tastemaker.embedded import connect_url
+    from tastemaker_serving.edge.app import run
+
+    settings = config.load()
+    run(settings, bundle, model_version, connect_url(settings))
+
+
+@serve.command()
+def models(bundle: BundlePath, model_version: ModelVersion) -> None:
+    """Run the Ray Serve deployments alone."""
+    from tastemaker.embedded import connect_url
+    from tastemaker_serving.ray_host import run_models
+
+    settings = config.load()
+    run_models(settings, bundle, model_version, connect_url(settings), stop_flag())
+
+
+def demo(
+    once: Annotated[bool, typer.Option(help="Print one slate and stop, instead of serving until Ctrl-C.")] = False,
+    as_json: JSON = False,
+) -> None:
+    """Import the sample films, train on them, serve, and show one user's slate.
+
+    What it makes stays in the state directory: the second time it starts in seconds.
+    """
+    from tastemaker_serving.demo import run
+
+    with until_interrupted():
+        run(config.load(), once=once, as_json=as_json)
+
+
+def resolve(settings: Settings, model: str) -> tuple[Path, str]:
+    """The bundle directory and version name of a version number or alias."""
+    from tastemaker.registry import Registry
+
+    registry = Registry(settings)
+    ref = registry.resolve(model)
+    return registry.download(ref), str(ref)
+
+
+@contextmanager
+def until_interrupted() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the block, and with it the command, in good order."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):
+        yield
+
+
+def stop_flag() -> threading.Event:
+    """A flag that SIGINT and SIGTERM set."""
+    flag = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: flag.set())
+    return flag

@@ -1,0 +1,205 @@
+"""The recommender as Ray Serve deployments that scale apart: Recommender → CandidateGenerator, Ranker.
+
+A batch of queries is one call per hop, and numpy columns travel, not objects: a hop costs about two CPU milliseconds
+whatever it carries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
+from redis.asyncio import Redis
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tastemaker import bundle, config, ids
+from tastemaker.candidates import SOURCES, Candidates, Codes
+from tastemaker.errors import Unavailable
+from tastemaker.features.store import Features
+from tastemaker_serving import models, pipeline, wire
+from tastemaker_serving.pipeline import Chosen, Requests, StageClock, Steps, ToRank
+from tastemaker_serving.readers import Reader
+from tastemaker_serving.stages.rank import Ranked, rank
+from tastemaker_serving.stages.reasons import reason
+from tastemaker_serving.stages.sources import Wanted
+
+HEALTH_PATH = "/healthz"
+HEALTH_TIMEOUT_S = 2.0
+T = TypeVar("T")
+
+
+class CandidateGenerator:
+    """Proposes candidates for a batch of users."""
+
+    def __init__(self, bundle_path: Path, funnel: config.Funnel, threads: int) -> None:
+        models.use_threads(threads)
+        self._model = models.load_retrieval(bundle.read(bundle_path, only=models.RETRIEVAL_PARTS), funnel.candidates)
+        self._limit = funnel.candidates
+
+    async def __call__(self, wanted: Wanted) -> Candidates:
+        """At most `funnel.candidates` for each user."""
+        return pipeline.generate(self._model, wanted, self._limit)
+
+    async def ping(self) -> bool:
+        """Answers when the parts are loaded."""
+        return True
+
+
+class Ranker:
+    """Scores a batch of users' candidates."""
+
+    def __init__(self, bundle_path: Path, funnel: config.Funnel, threads: int) -> None:
+        models.use_threads(threads)
+        self._model = models.load_ranker(bundle.read(bundle_path, only=models.RANKER_PARTS))
+        self._keep = funnel.ranked
+
+    async def __call__(self, asked: ToRank) -> Ranked:
+        """The best `funnel.ranked` of each user's candidates."""
+        return rank(self._model, asked.user_vectors, asked.profiles, asked.candidates, self._keep)
+
+    async def ping(self) -> bool:
+        """Answers when the parts are loaded."""
+        return True
+
+
+class Recommender:
+    """The ingress: a batch of queries in, their slates out (see wire.py)."""
+
+    def __init__(
+        self,
+        bundle_path: Path,
+        model_version: str,
+        redis_url: str,
+        settings: config.Settings,
+        candidate_generator: DeploymentHandle[Any],
+        ranker: DeploymentHandle[Any],
+    ) -> None:
+        sizes = settings.serving.deployments
+        models.use_threads(sizes.recommender.threads)
+        self._model = models.load_personal(bundle.read(bundle_path, only=models.PERSONAL_PARTS))
+        self._version = model_version
+        self._funnel = settings.serving.funnel
+        self._hops = {"candidates": candidate_generator, "ranker": ranker}
+        self._reader = Reader(
+            Redis.from_url(redis_url),
+            Features(settings, redis_url),
+            len(self._model.vocabulary),
+            sizes.recommender.timeout_ms / 1e3,
+        )
+        self._steps = Steps(
+            generate=lambda wanted: _bounded(candidate_generator.remote(wanted), sizes.candidate_generator.timeout_ms),
+            rank=lambda asked: _bounded(ranker.remote(asked), sizes.ranker.timeout_ms),
+        )
+
+    async def __call__(self, request: Request) -> Response:
+        """POST `wire.PATH`, or GET `/healthz`."""
+        if request.url.path == HEALTH_PATH:
+            return await self._health()
+        if request.url.path != wire.PATH:
+            return Response(status_code=404)
+        try:
+            answer = await self.recommend(wire.decode_queries(await request.body()))
+        except Unavailable as error:
+            return Response(str(error), status_code=error.status)
+        return Response(wire.encode_batch(answer), media_type=wire.CONTENT_TYPE)
+
+    async def recommend(self, queries: Sequence[wire.Query]) -> wire.Batch:
+        """The slates of a batch of queries.
+
+        Raises:
+            Unavailable: the candidate generator does not answer in time.
+        """
+        clock = StageClock()
+        user_ids = [query.user_id for query in queries]
+        with clock.stage("features"):
+            trails, profiles, unread = await self._reader.read(user_ids)
+        excluded = self._codes([query.exclude for query in queries])
+        longest = max((query.n for query in queries), default=0)
+        requests = Requests(user_ids, trails, profiles, excluded, int(time.time()), longest)
+        chosen = await pipeline.recommend(requests, self._model, self._steps, self._funnel, clock)
+        degraded = unread + chosen.degraded
+        with clock.stage("answer"):
+            slates = [self._slate(chosen, row, query.n, degraded) for row, query in enumerate(queries)]
+        return wire.Batch(self._version, slates, clock.stage_ms, degraded)
+
+    async def _health(self) -> Response:
+        """Deep: every deployment answers. Without the ranker slates are in retrieval order, so that is no outage."""
+        names = list(self._hops)
+        pings = (_bounded(self._hops[name].ping.remote(), HEALTH_TIMEOUT_S * 1e3) for name in names)
+        found = await asyncio.gather(*pings, return_exceptions=True)
+        state = {name: "ok" if answer is True else "away" for name, answer in zip(names, found, strict=True)}
+        body = json.dumps({"model_version": self._version, **state})
+        return Response(body, 200 if state["candidates"] == "ok" else 503, media_type="application/json")
+
+    def _codes(self, item_ids: Sequence[Sequence[str]]) -> Codes:
+        codes = np.full((len(item_ids), max(map(len, item_ids), default=0)), -1, dtype=np.int32)
+        for row, names in enumerate(item_ids):
+            codes[row, : len(names)] = self._model.index.find(ids.keys_of(names))
+        return codes
+
+    def _slate(self, chosen: Chosen, row: int, n: int, degraded: list[str]) -> wire.RankedSlate:
+        codes = [code for code in chosen.codes[row, :n].tolist() if code >= 0]
+        sources = chosen.source[row, : len(codes)].tolist()
+        because = chosen.because[row, : len(codes)].tolist()
+        strongest = int(chosen.segment[row])
+        segment = self._model.vocabulary[strongest] if strongest >= 0 else None
+        return wire.RankedSlate(
+            item_ids=[self._model.item_ids[code] for code in codes],
+            scores=chosen.scores[row, : len(codes)].tolist(),
+            sources=[SOURCES[source] for source in sources],
+            reasons=[
+                reason(source, liked, segment, self._model.titles)
+                for source, liked in zip(sources, because, strict=True)
+            ],
+            served_from=chosen.served_from,
+            degraded=degraded,
+            segment=segment,
+        )
+
+
+def build_app(settings: config.Settings, bundle_path: Path, model_version: str, redis_url: str) -> serve.Application:
+    """The three deployments, bound together and sized by `settings.serving`."""
+    sizes, funnel = settings.serving.deployments, settings.serving.funnel
+    generator = _deployment(CandidateGenerator, sizes.candidate_generator).bind(
+        bundle_path, funnel, sizes.candidate_generator.threads
+    )
+    ranker = _deployment(Ranker, sizes.ranker).bind(bundle_path, funnel, sizes.ranker.threads)
+    return _deployment(Recommender, sizes.recommender).bind(
+        bundle_path, model_version, redis_url, settings, generator, ranker
+    )
+
+
+def _deployment(role: type, size: config.Deployment) -> serve.Deployment:
+    options: dict[str, Any] = {
+        "max_ongoing_requests": size.max_ongoing_requests,
+        "ray_actor_options": {"num_cpus": size.num_cpus, "num_gpus": size.num_gpus},
+    }
+    if size.autoscaling is None:
+        options["num_replicas"] = size.replicas
+    else:
+        options["autoscaling_config"] = size.autoscaling.model_dump()
+    deployed: serve.Deployment = serve.deployment(**options)(role)
+    return deployed
+
+
+async def _bounded(response: Awaitable[T], budget_ms: float) -> T:
+    """The answer of a hop.
+
+    Raises:
+        Unavailable: it failed, or did not come within the budget.
+    """
+    try:
+        async with asyncio.timeout(budget_ms / 1e3):
+            return await response
+    except (TimeoutError, RayError, RayServeException) as error:
+        raise Unavailable(f"a stage did not answer within {budget_ms:.0f} ms: {error!r}") from error

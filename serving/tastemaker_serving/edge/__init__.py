@@ -1,0 +1,1 @@
+"""The front door: plain ASGI, no Ray, no model library."""

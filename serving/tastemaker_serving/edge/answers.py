@@ -1,0 +1,58 @@
+"""The JSON that the edge answers with, beside `types.Slate`. FastAPI documents these; msgspec encodes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tastemaker.types import ServedFrom, SlateItem
+
+
+@dataclass(frozen=True, slots=True)
+class ItemList:
+    """Items that are not one user's slate: similar ones, trending ones."""
+
+    request_id: str
+    items: tuple[SlateItem, ...]
+    model_version: str
+    served_from: ServedFrom
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Events that the stream has."""
+
+    event_ids: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """The process answers."""
+
+    status: str = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """Whether a dependency answers; `detail` says what it answered otherwise."""
+
+    up: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """The edge serves as soon as its shelf is loaded; dependencies that are away cost personal answers, not answers."""
+
+    status: str
+    model_version: str
+    items: int
+    dependencies: dict[str, Dependency]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Every error: what is wrong, and what to do."""
+
+    error: str
+    remedy: str

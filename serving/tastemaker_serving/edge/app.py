@@ -1,0 +1,105 @@
+"""The front door as one ASGI app. Run it with uvicorn, one process per core."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvicorn
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+
+from tastemaker.config import Settings
+from tastemaker.errors import TastemakerError
+from tastemaker_serving.edge import shelf, state
+from tastemaker_serving.edge.answers import Problem
+from tastemaker_serving.edge.auth import check_exposure
+from tastemaker_serving.edge.measure import Measured
+from tastemaker_serving.edge.routes import RECOMMENDATIONS, get_recommendations, router
+
+RETRY_AFTER_S = 1
+
+
+def run(settings: Settings, bundle_path: Path, model_version: str, redis_url: str) -> None:
+    """Serve the edge until SIGINT or SIGTERM; requests under way are finished first."""
+    uvicorn.run(
+        create_app(settings, bundle_path, redis_url, model_version),
+        host=settings.edge.host,
+        port=settings.edge.port,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        server_header=False,
+        log_level=settings.log_level,
+    )
+
+
+def create_app(settings: Settings, bundle_path: Path, redis_url: str, model_version: str | None = None) -> Starlette:
+    """The edge over the bundle at `bundle_path`. It starts and answers whether or not Redis and Ray Serve do.
+
+    Args:
+        model_version: what answers from memory call the bundle; by default what it calls itself.
+
+    Raises:
+        InvalidInput: it would listen beyond this machine without an API key.
+        NotFound, BundleMismatch: the bundle cannot be used.
+    """
+    check_exposure(settings.edge)
+    loaded = shelf.load(bundle_path, model_version)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with state.opened(settings, loaded, redis_url) as edge:
+            app.state.edge = edge
+            yield
+
+    documented = FastAPI(
+        title="Tastemaker",
+        version=importlib.metadata.version("tastemaker"),
+        summary="Recommendations, and the events they learn from",
+        exception_handlers=HANDLERS,
+    )
+    documented.include_router(router)
+    paths: dict[object, str] = {route.endpoint: route.path for route in router.routes if isinstance(route, Route)}
+    # The call that all cost is in goes around FastAPI, which takes as long for a request as the rest of the edge.
+    app = Starlette(
+        routes=[Route(RECOMMENDATIONS, get_recommendations), Mount("/", documented)],
+        middleware=[Middleware(Measured, paths=paths)],
+        exception_handlers=HANDLERS,
+        lifespan=lifespan,
+    )
+    documented.state = app.state
+    return app
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, TastemakerError)
+    headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_AFTER_S)}}.get(error.status)
+    return _problem(error.status, Problem(error.problem, error.remedy), headers)
+
+
+async def _no_such_call(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    what = f"{request.method} {request.url.path:.80}: {error.detail.lower()}"
+    return _problem(error.status_code, Problem(what, "The calls are listed at /docs"), dict(error.headers or {}))
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    """The server's log has the trace."""
+    return _problem(500, Problem("the edge failed on this request", "Report it with the edge's log"))
+
+
+def _problem(status: int, problem: Problem, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(problem), status, headers, media_type="application/json")
+
+
+HANDLERS: dict[Any, Any] = {TastemakerError: _refused, HTTPException: _no_such_call, Exception: _broken}

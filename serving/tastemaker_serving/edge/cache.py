@@ -1,0 +1,113 @@
+"""Slates in Redis, fresh until the user's next event.
+
+Ingest counts a user's applied events in an epoch. An entry carries the epoch that was read before its slate was
+computed, so a slate that raced with an event is never served after it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from itertools import chain
+from typing import NamedTuple
+
+import msgspec
+import xxhash
+from redis.asyncio import Redis
+
+from tastemaker.config import Edge, MicroBatch
+from tastemaker.features.trail import epoch_key, slate_key
+from tastemaker.types import SlateItem
+from tastemaker_serving.edge.batcher import Batcher
+from tastemaker_serving.edge.breaker import Breaker
+
+READS = MicroBatch(max_size=64, max_in_flight=2)
+"""A round trip costs the edge more than all else in a cached answer, so concurrent look-ups share one."""
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """A cached slate. `created` is Unix time in seconds."""
+
+    epoch: int
+    created: float
+    model_version: str
+    segment: str | None
+    items: tuple[SlateItem, ...]
+
+
+class Found(NamedTuple):
+    """What a look-up gave: the user's epoch now, and the entry, fresh or not."""
+
+    epoch: int = 0
+    entry: Entry | None = None
+    fresh: bool = False
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Entry).decode
+
+
+class SlateCache:
+    """Reads cost one round trip; both raise `Unavailable` when Redis does not answer."""
+
+    def __init__(self, redis: Redis, breaker: Breaker, settings: Edge, clock: Callable[[], float] = time.time) -> None:
+        self._redis = redis
+        self._breaker = breaker
+        self._ttl_s = settings.cache_ttl_s
+        self._keep_s = max(settings.cache_ttl_s, settings.stale_ttl_s)
+        self._clock = clock
+        self._reads = Batcher(self._mget, READS)
+
+    async def read(self, user_id: str, variant: str) -> Found:
+        """The user's epoch and the entry of `variant`."""
+        if not self._ttl_s:
+            return Found()
+        self._breaker.check()
+        epoch_blob, blob = await self._reads.ask((epoch_key(user_id), slate_key(user_id, variant)))
+        epoch = int(epoch_blob or 0)
+        entry = _entry(blob)
+        if entry is None:
+            return Found(epoch)
+        return Found(epoch, entry, entry.epoch == epoch and self._clock() - entry.created < self._ttl_s)
+
+    async def close(self) -> None:
+        """Break off the reads under way."""
+        await self._reads.close()
+
+    async def write(
+        self,
+        user_id: str,
+        variant: str,
+        *,
+        epoch: int,
+        model_version: str,
+        segment: str | None,
+        items: tuple[SlateItem, ...],
+    ) -> None:
+        """Keep a slate that was computed after `epoch` was read."""
+        if not self._ttl_s:
+            return
+        entry = Entry(epoch, self._clock(), model_version, segment, items)
+        with self._breaker:
+            await self._redis.set(slate_key(user_id, variant), _encode(entry), ex=self._keep_s)
+
+    async def _mget(self, pairs: list[tuple[str, str]]) -> list[tuple[bytes | None, ...]]:
+        with self._breaker:
+            blobs = await self._redis.mget(chain.from_iterable(pairs))
+        return list(zip(blobs[::2], blobs[1::2], strict=True))
+
+
+def variant_of(scene: str, device: str | None, n: int, exclude: Iterable[str]) -> str:
+    """A short name for everything in a request, other than the user, that its slate depends on."""
+    parts = (scene, device or "", str(n), *sorted(set(exclude)))
+    return xxhash.xxh3_64_hexdigest("\0".join(parts).encode())
+
+
+def _entry(blob: bytes | None) -> Entry | None:
+    """None also for an entry that another version wrote in another form."""
+    if blob is None:
+        return None
+    try:
+        return _decode(blob)
+    except msgspec.DecodeError:
+        return None

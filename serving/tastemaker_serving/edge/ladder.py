@@ -1,0 +1,144 @@
+"""The fallback ladder: pure functions from what is known to a slate.
+
+Each rung proposes picks lazily, best first; `climb_down` takes from the best rung that has any and tops up from the
+next ones. Scores are on the scale of their source and not comparable between sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence, Set
+from itertools import chain, zip_longest
+from typing import NamedTuple
+
+import numpy as np
+
+from tastemaker.features.trail import Trail
+from tastemaker.types import ServedFrom, SlateItem
+from tastemaker_serving.edge.shelf import Shelf
+from tastemaker_serving.wire import RankedSlate
+
+RECENT = 20
+"""Events that the session rung looks at: item-to-item retrieval gains little from older ones."""
+CATEGORIES = 3
+"""Categories that the segment rung mixes."""
+
+
+class Pick(NamedTuple):
+    """An item that a rung proposes."""
+
+    item_id: str
+    score: float
+    source: str
+    reason: str
+
+
+Rung = tuple[ServedFrom, Iterable[Pick]]
+
+
+def climb_down(rungs: Iterable[Rung], n: int, leave_out: Set[str]) -> tuple[ServedFrom, tuple[SlateItem, ...]]:
+    """The best `n` picks, none doubled and none in `leave_out`, and the first rung that gave one.
+
+    Fewer than `n` items, or none (from `static`), mean that the rungs have no more.
+    """
+    chosen: dict[str, Pick] = {}
+    served_from: ServedFrom | None = None
+    for name, picks in rungs:
+        for pick in picks:
+            if len(chosen) == n:
+                break
+            if pick.item_id not in leave_out and pick.item_id not in chosen:
+                chosen[pick.item_id] = pick
+                served_from = served_from or name
+        if len(chosen) == n:
+            break
+    items = (
+        SlateItem(pick.item_id, pick.score, position, pick.source, pick.reason)
+        for position, pick in enumerate(chosen.values())
+    )
+    return served_from or "static", tuple(items)
+
+
+def ranked(slate: RankedSlate) -> Iterator[Pick]:
+    """What the models answered."""
+    return map(Pick, slate.item_ids, slate.scores, slate.sources, slate.reasons)
+
+
+def stale(items: Iterable[SlateItem]) -> Iterator[Pick]:
+    """An old slate."""
+    return (Pick(item.item_id, item.score, item.source, item.reason) for item in items)
+
+
+def session(shelf: Shelf, trail: Trail) -> Iterator[Pick]:
+    """Neighbours of the items that the user liked last; what is near a disliked item sinks.
+
+    A candidate's score is the sum over the last `RECENT` events of preference x item-to-item weight; its reason is
+    the event that gave most.
+    """
+    recent = trail[-RECENT:]
+    codes = shelf.codes_of(recent["item"])
+    known = codes >= 0
+    seeds, preference = codes[known], recent["preference"][known]
+    neighbours = shelf.neighbours[seeds].astype(np.int64)
+    weights = shelf.neighbour_weights[seeds] * preference[:, None]
+    real = neighbours >= 0
+    seed_of = np.broadcast_to(seeds[:, None], neighbours.shape)[real]
+    candidates, place = np.unique(neighbours[real], return_inverse=True)
+    scores = np.bincount(place, weights=weights[real], minlength=len(candidates))
+    by_weight = np.argsort(weights[real], kind="stable")
+    best_seed = np.zeros(len(candidates), dtype=np.int64)
+    best_seed[place[by_weight]] = seed_of[by_weight]
+    for at in np.argsort(-scores, kind="stable"):
+        if scores[at] <= 0:
+            return
+        reason = f"Because you liked {shelf.titles[best_seed[at]]}"
+        yield Pick(shelf.item_ids[candidates[at]], float(scores[at]), "item_to_item", reason)
+
+
+def neighbours_of(shelf: Shelf, code: int) -> Iterator[Pick]:
+    """Items near one item."""
+    reason = f"Similar to {shelf.titles[code]}"
+    for neighbour, weight in zip(shelf.neighbours[code].tolist(), shelf.neighbour_weights[code].tolist(), strict=True):
+        if neighbour >= 0:
+            yield Pick(shelf.item_ids[neighbour], weight, "item_to_item", reason)
+
+
+def strongest_categories(shelf: Shelf, trail: Trail) -> list[str]:
+    """The categories that the user's preferences sum highest in, strongest first, at most `CATEGORIES`."""
+    totals: dict[str, float] = {}
+    for code, preference in zip(shelf.codes_of(trail["item"]).tolist(), trail["preference"].tolist(), strict=True):
+        for name in shelf.categories[code] if code >= 0 else ():
+            totals[name] = totals.get(name, 0.0) + preference
+    liked = [name for name, total in totals.items() if total > 0]
+    return sorted(liked, key=lambda name: -totals[name])[:CATEGORIES]
+
+
+def segment(shelf: Shelf, categories: Sequence[str]) -> Iterator[Pick]:
+    """What is popular with users whose strongest categories these are, taken in turn."""
+    return _in_turn(
+        _popular(shelf, shelf.popular_for.get(name) or shelf.popular_in.get(name, ()), f"Popular in {name}")
+        for name in categories
+    )
+
+
+def popular_in(shelf: Shelf, categories: Sequence[str]) -> Iterator[Pick]:
+    """The most popular items of the categories, taken in turn."""
+    return _in_turn(_popular(shelf, shelf.popular_in.get(name, ()), f"Popular in {name}") for name in categories)
+
+
+def trending(shelf: Shelf, hot: Iterable[tuple[int, float]]) -> Iterator[Pick]:
+    """What users do now: codes with their decayed counts."""
+    return (Pick(shelf.item_ids[code], score, "trending", "Trending now") for code, score in hot)
+
+
+def static(shelf: Shelf) -> Iterator[Pick]:
+    """The whole catalogue, most popular first: the list that travelled in the bundle."""
+    return _popular(shelf, shelf.popular, "Popular with everyone")
+
+
+def _popular(shelf: Shelf, codes: Iterable[int], reason: str) -> Iterator[Pick]:
+    for rank, code in enumerate(codes, start=1):
+        yield Pick(shelf.item_ids[code], 1.0 / rank, "popular", reason)
+
+
+def _in_turn(lists: Iterable[Iterator[Pick]]) -> Iterator[Pick]:
+    return (pick for pick in chain.from_iterable(zip_longest(*lists)) if pick is not None)

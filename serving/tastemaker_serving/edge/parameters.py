@@ -1,0 +1,110 @@
+"""Query parameters: one struct per call checks them and documents them in OpenAPI."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+from msgspec import Meta
+
+from tastemaker.errors import InvalidInput
+from tastemaker.events.schema import MAX_ID_LENGTH
+
+SCENES = ("home",)
+MAX_ITEMS = 100
+MAX_EXCLUDED = 1000
+
+Count = Annotated[int, Meta(ge=1, le=MAX_ITEMS)]
+N = Annotated[Count | None, Meta(description="how many items; the default is `serving.funnel.slate`")]
+Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
+Excluded = Annotated[list[Id], Meta(max_length=MAX_EXCLUDED)]
+
+
+class SlateParameters(msgspec.Struct, frozen=True):
+    """Of `GET /v1/users/{user_id}/recommendations`."""
+
+    n: N = None
+    scene: Annotated[str, Meta(description="where the slate is shown", examples=list(SCENES))] = SCENES[0]
+    device: Annotated[Id | None, Meta(description="mobile, desktop, tv or another", examples=["tv"])] = None
+    exclude: Annotated[Excluded, Meta(description="item ids to leave out, separated by commas or repeated")] = []
+    force_refresh: Annotated[bool, Meta(description="compute a new slate even where a cached one is fresh")] = False
+
+
+class SimilarParameters(msgspec.Struct, frozen=True):
+    """Of `GET /v1/items/{item_id}/similar`."""
+
+    n: N = None
+    user_id: Annotated[Id | None, Meta(description="leave out what this user has seen")] = None
+
+
+class TrendingParameters(msgspec.Struct, frozen=True):
+    """Of `GET /v1/trending`."""
+
+    n: N = None
+    category: Annotated[Id | None, Meta(description="only items of this category")] = None
+
+
+class NoParameters(msgspec.Struct, frozen=True):
+    """Of calls that take none."""
+
+
+Parameters = TypeVar("Parameters", bound=msgspec.Struct)
+_PLACE = re.compile(r"^(?P<expected>.*?)(?: - at `\$\.(?P<name>\w+).*`)?$", re.DOTALL)
+
+
+def parse(query: bytes, kind: type[Parameters]) -> Parameters:
+    """The parameters in a raw query string.
+
+    Raises:
+        InvalidInput: one is unknown, given twice, or out of range; the message names it.
+    """
+    if not query:
+        return kind()
+    known = kind.__struct_fields__
+    values: dict[str, Any] = {}
+    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        if name not in known:
+            raise InvalidInput(f"unknown query parameter {name!r:.80}", f"Known are {', '.join(known) or 'none'}")
+        if name == "exclude":
+            values.setdefault(name, []).extend(part for part in value.split(",") if part)
+        elif name in values:
+            raise InvalidInput(f"query parameter {name!r} is given twice", "Send it once")
+        else:
+            values[name] = value
+    try:
+        return msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise _refusal(values, error) from error
+
+
+def check_scene(scene: str) -> None:
+    """Raises InvalidInput, which lists the scenes, for an unknown one."""
+    if scene not in SCENES:
+        raise InvalidInput(f"unknown scene {scene!r:.80}", f"Use {', '.join(SCENES)}")
+
+
+def check_id(name: str, value: str) -> None:
+    """Raises InvalidInput for an id in the path that no event could carry."""
+    if not 1 <= len(value) <= MAX_ID_LENGTH:
+        raise InvalidInput(f"{name} has {len(value)} characters", f"Send 1 to {MAX_ID_LENGTH}")
+
+
+def openapi(path_names: Sequence[str], kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """The `parameters` of an OpenAPI operation."""
+    properties = msgspec.json.schema(kind)["$defs"][kind.__name__]["properties"]
+    in_path = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in path_names]
+    in_query = [
+        {"name": name, "in": "query", "required": False, "schema": schema, "description": schema.pop("description")}
+        for name, schema in properties.items()
+    ]
+    return {"parameters": [*in_path, *in_query]}
+
+
+def _refusal(values: dict[str, Any], error: msgspec.ValidationError) -> InvalidInput:
+    found = _PLACE.match(str(error))
+    assert found is not None
+    name = found["name"]
+    return InvalidInput(f"query parameter {name!r} is {values.get(name)!r:.80}", found["expected"].replace("`", ""))

@@ -1,0 +1,145 @@
+"""One request for recommendations: cache, then models, then down the ladder."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from tastemaker.features import trail as trails
+from tastemaker.features.trail import Trail
+from tastemaker.metrics import CACHE, SLATES
+from tastemaker.types import ServedFrom, Slate, SlateItem
+from tastemaker_serving import wire
+from tastemaker_serving.edge import ladder
+from tastemaker_serving.edge.cache import Entry, Found, variant_of
+from tastemaker_serving.edge.ladder import Rung
+from tastemaker_serving.edge.ray_serve import Answer
+from tastemaker_serving.edge.shelf import Shelf
+from tastemaker_serving.edge.state import Edge
+from tastemaker_serving.edge.stopwatch import Stopwatch
+
+NO_TRAIL: Trail = np.empty(0, trails.RECORD)
+
+
+class Composed(NamedTuple):
+    """The chosen items and where they came from."""
+
+    served_from: ServedFrom
+    items: tuple[SlateItem, ...]
+    model_version: str
+
+
+async def recommend(edge: Edge, query: wire.Query, *, force_refresh: bool = False) -> Slate:
+    """The user's slate. It always has items while the catalogue has some that are neither seen nor excluded."""
+    deadline = asyncio.get_running_loop().time() + edge.settings.edge.deadline_ms / 1000
+    watch = Stopwatch()
+    variant = variant_of(query.scene, query.device, query.n, query.exclude)
+    found = await _look_up(edge, watch, query.user_id, variant, force_refresh=force_refresh)
+    if found.entry is not None and found.fresh and not force_refresh:
+        return _slate(query, watch, Composed("cache", found.entry.items, found.entry.model_version))
+    answer = await _rank(edge, watch, query, deadline)
+    composed = await _compose(edge, watch, query, answer, found.entry)
+    if answer is not None and not watch.degraded:
+        with watch.stage("cache_write"):
+            await edge.cache.write(
+                query.user_id,
+                variant,
+                epoch=found.epoch,
+                model_version=composed.model_version,
+                segment=answer.slate.segment,
+                items=composed.items,
+            )
+    return _slate(query, watch, composed)
+
+
+async def trail_of(edge: Edge, watch: Stopwatch, user_id: str) -> Trail:
+    """The user's recent events; empty when there are none or Redis is away."""
+    trail = NO_TRAIL
+    with watch.stage("trail"), edge.redis_breaker:
+        (trail,) = await trails.read(edge.redis, [user_id])
+    return trail
+
+
+def seen_items(shelf: Shelf, trail: Trail) -> set[str]:
+    """Ids of the catalogue items in a trail."""
+    return {shelf.item_ids[code] for code in shelf.codes_of(trail["item"]).tolist() if code >= 0}
+
+
+async def _look_up(edge: Edge, watch: Stopwatch, user_id: str, variant: str, *, force_refresh: bool) -> Found:
+    found: Found | None = None
+    with watch.stage("cache"):
+        found = await edge.cache.read(user_id, variant)
+    if found is None:
+        CACHE.labels("error").inc()
+        return Found()
+    if found.entry is None or force_refresh:
+        CACHE.labels("miss").inc()
+    else:
+        CACHE.labels("hit" if found.fresh else "stale").inc()
+    return found
+
+
+async def _rank(edge: Edge, watch: Stopwatch, query: wire.Query, deadline: float) -> Answer | None:
+    answer: Answer | None = None
+    with watch.stage("ray"):
+        async with asyncio.timeout_at(deadline):
+            answer = await edge.recommender.ask(query)
+    if answer is not None:
+        watch.stage_ms.update(answer.stage_ms)
+        watch.degraded += [*answer.degraded, *answer.slate.degraded]
+    return answer
+
+
+async def _compose(
+    edge: Edge, watch: Stopwatch, query: wire.Query, answer: Answer | None, entry: Entry | None
+) -> Composed:
+    """The answer of the models where it is long enough, otherwise the ladder from there down."""
+    excluded = set(query.exclude)
+    if answer is not None:
+        rungs: list[Rung] = [(answer.slate.served_from, ladder.ranked(answer.slate))]
+        served_from, items = ladder.climb_down(rungs, query.n, excluded)
+        if len(items) == query.n:
+            return Composed(served_from, items, answer.model_version)
+    trail = await trail_of(edge, watch, query.user_id)
+    leave_out = excluded | seen_items(edge.shelf, trail)
+    served_from, items = ladder.climb_down(_rungs(edge, answer, entry, trail), query.n, leave_out)
+    return Composed(served_from, items, _version(edge, served_from, answer, entry))
+
+
+def _rungs(edge: Edge, answer: Answer | None, entry: Entry | None, trail: Trail) -> Iterator[Rung]:
+    """The ladder, best rung first; a rung's work is done only when it is reached."""
+    shelf = edge.shelf
+    segment = answer.slate.segment if answer is not None else entry.segment if entry is not None else None
+    if answer is not None:
+        yield answer.slate.served_from, ladder.ranked(answer.slate)
+    if entry is not None:
+        yield "cache", ladder.stale(entry.items)
+    yield "session", ladder.session(shelf, trail)
+    yield "segment", ladder.segment(shelf, [segment] if segment else ladder.strongest_categories(shelf, trail))
+    yield "trending", ladder.trending(shelf, edge.trending.hot)
+    yield "static", ladder.static(shelf)
+
+
+def _version(edge: Edge, served_from: ServedFrom, answer: Answer | None, entry: Entry | None) -> str:
+    if answer is not None:
+        return answer.model_version
+    if entry is not None and served_from == "cache":
+        return entry.model_version
+    return edge.shelf.version
+
+
+def _slate(query: wire.Query, watch: Stopwatch, composed: Composed) -> Slate:
+    SLATES.labels(composed.served_from, query.scene).inc()
+    return Slate(
+        request_id=query.request_id,
+        user_id=query.user_id,
+        scene=query.scene,
+        items=composed.items,
+        model_version=composed.model_version,
+        served_from=composed.served_from,
+        degraded=tuple(dict.fromkeys(watch.degraded)),
+        stage_ms=watch.stage_ms,
+    )

@@ -1,0 +1,185 @@
+"""The HTTP calls. Handlers read bytes and answer bytes (msgspec); FastAPI only documents them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from datetime import UTC, datetime
+
+import msgspec
+import prometheus_client
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tastemaker.errors import InvalidInput, NotFound, Unavailable
+from tastemaker.events import schema, stream
+from tastemaker.metrics import EVENTS
+from tastemaker.types import Slate
+from tastemaker_serving import wire
+from tastemaker_serving.edge import documents, ladder, parameters
+from tastemaker_serving.edge.answers import Accepted, Alive, Dependency, ItemList, Readiness
+from tastemaker_serving.edge.auth import authorize_writer
+from tastemaker_serving.edge.breaker import Breaker
+from tastemaker_serving.edge.ladder import Rung
+from tastemaker_serving.edge.recommend import recommend, seen_items, trail_of
+from tastemaker_serving.edge.state import Edge
+from tastemaker_serving.edge.stopwatch import Stopwatch
+
+RECOMMENDATIONS = "/v1/users/{user_id}/recommendations"
+MAX_BODY = 1 << 20
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+router = APIRouter()
+_encode = msgspec.json.Encoder().encode
+
+
+@router.get(RECOMMENDATIONS, **documents.SLATE)
+async def get_recommendations(request: Request) -> Response:
+    """A personal slate. A user never heard of gets what is popular; `served_from` names the rung that answered."""
+    edge = edge_of(request)
+    wanted = parameters.parse(request.scope["query_string"], parameters.SlateParameters)
+    parameters.check_scene(wanted.scene)
+    query = wire.Query(
+        request_id=_request_id(request),
+        user_id=_path_id(request, "user_id"),
+        scene=wanted.scene,
+        device=wanted.device,
+        n=wanted.n or edge.settings.serving.funnel.slate,
+        exclude=wanted.exclude,
+    )
+    return _json(await recommend(edge, query, force_refresh=wanted.force_refresh))
+
+
+@router.get("/v1/items/{item_id}/similar", **documents.SIMILAR)
+async def get_similar(request: Request) -> Response:
+    """Items that the same users took to, topped up with what is popular in the item's categories."""
+    edge = edge_of(request)
+    shelf = edge.shelf
+    wanted = parameters.parse(request.scope["query_string"], parameters.SimilarParameters)
+    item_id = _path_id(request, "item_id")
+    code = shelf.code_of.get(item_id)
+    if code is None:
+        raise NotFound(f"no item {item_id!r:.80} in the catalogue", "Use the item_id of a slate or of the item data")
+    watch = Stopwatch()
+    leave_out = {item_id}
+    if wanted.user_id is not None:
+        leave_out |= seen_items(shelf, await trail_of(edge, watch, wanted.user_id))
+    rungs: list[Rung] = [
+        ("session", ladder.neighbours_of(shelf, code)),
+        ("segment", ladder.popular_in(shelf, shelf.categories[code])),
+        ("static", ladder.static(shelf)),
+    ]
+    return _item_list(request, rungs, wanted.n, leave_out, watch)
+
+
+@router.get("/v1/trending", **documents.TRENDING)
+async def get_trending(request: Request) -> Response:
+    """What users take to now, topped up with what has been popular all along."""
+    shelf, hot = edge_of(request).shelf, edge_of(request).trending.hot
+    wanted = parameters.parse(request.scope["query_string"], parameters.TrendingParameters)
+    category = wanted.category
+    if category is None:
+        rungs: list[Rung] = [("trending", ladder.trending(shelf, hot)), ("static", ladder.static(shelf))]
+    elif category in shelf.popular_in:
+        hot = tuple((code, score) for code, score in hot if category in shelf.categories[code])
+        rungs = [("trending", ladder.trending(shelf, hot)), ("segment", ladder.popular_in(shelf, [category]))]
+    else:
+        raise InvalidInput(f"unknown category {category!r:.80}", f"Use one of {', '.join(sorted(shelf.popular_in))}")
+    return _item_list(request, rungs, wanted.n, set(), Stopwatch())
+
+
+@router.post("/v1/events", **documents.EVENTS)
+async def post_events(request: Request) -> Response:
+    """Take one event or a list of them, all or none. Send an `event_id` of your own and a retry counts once."""
+    edge = edge_of(request)
+    authorize_writer(request.headers.get("authorization"), edge.settings.edge.api_key)
+    parameters.parse(request.scope["query_string"], parameters.NoParameters)
+    try:
+        events = schema.parse(await _json_body(request), edge.settings, datetime.now(UTC))
+    except InvalidInput:
+        EVENTS.labels("", "refused").inc()
+        raise
+    with edge.redis_breaker:
+        await stream.publish(edge.redis, events, edge.settings.ingest.stream_length)
+    for event in events:
+        EVENTS.labels(event.event_type, "accepted").inc()
+    return _json(Accepted([event.event_id for event in events]), status=202)
+
+
+@router.get("/healthz", **documents.ALIVE)
+async def get_health(request: Request) -> Response:
+    """Whether the process answers; asks nobody else."""
+    return _json(Alive())
+
+
+@router.get("/readyz", **documents.READY)
+async def get_readiness(request: Request) -> Response:
+    """Ready once the catalogue is in memory; `degraded` while a dependency is away and slates are less personal."""
+    edge = edge_of(request)
+    redis, ray = await asyncio.gather(_ask(edge.redis_breaker), _ask(edge.recommender.breaker))
+    return _json(
+        Readiness(
+            status="ready" if redis.up and ray.up else "degraded",
+            model_version=edge.shelf.version,
+            items=len(edge.shelf.item_ids),
+            dependencies={"redis": redis, "ray": ray},
+        )
+    )
+
+
+@router.get("/metrics", **documents.METRICS)
+async def get_metrics(request: Request) -> Response:
+    """Prometheus metrics of this process."""
+    return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
+
+
+def edge_of(request: Request) -> Edge:
+    """What the process holds; the app's lifespan put it there."""
+    edge: Edge = request.app.state.edge
+    return edge
+
+
+async def _ask(breaker: Breaker) -> Dependency:
+    try:
+        with breaker:
+            await breaker.probe()
+    except Unavailable as error:
+        return Dependency(False, error.problem)
+    return Dependency(True)
+
+
+def _item_list(request: Request, rungs: list[Rung], n: int | None, leave_out: set[str], watch: Stopwatch) -> Response:
+    edge = edge_of(request)
+    served_from, items = ladder.climb_down(rungs, n or edge.settings.serving.funnel.slate, leave_out)
+    degraded = tuple(watch.degraded)
+    return _json(ItemList(_request_id(request), items, edge.shelf.version, served_from, degraded))
+
+
+async def _json_body(request: Request) -> bytes:
+    """The body, when it says that it is JSON: browsers then ask before they send it from another site."""
+    kind = request.headers.get("content-type", "")
+    if kind.partition(";")[0].strip().lower() != "application/json":
+        raise InvalidInput(f"Content-Type is {kind!r:.80}", "Send `Content-Type: application/json`")
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise InvalidInput(f"the body has more than {MAX_BODY} bytes", "Send fewer events at a time")
+    return body
+
+
+def _path_id(request: Request, name: str) -> str:
+    value: str = request.path_params[name]
+    parameters.check_id(name, value)
+    return value
+
+
+def _request_id(request: Request) -> str:
+    given = request.headers.get("x-request-id", "")
+    return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _json(answer: Slate | ItemList | Accepted | Alive | Readiness, status: int = 200) -> Response:
+    return Response(_encode(answer), status, media_type="application/json")

@@ -1,0 +1,36 @@
+"""Times the stages of one request and notes which of them failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from time import perf_counter
+
+from tastemaker.errors import Unavailable
+from tastemaker.metrics import DEGRADED, STAGE_SECONDS
+
+_seconds = cache(STAGE_SECONDS.labels)
+_failed = cache(DEGRADED.labels)
+
+
+class Stopwatch:
+    """`stage_ms` by stage, in milliseconds; `degraded` names the stages that failed or ran late."""
+
+    def __init__(self) -> None:
+        self.stage_ms: dict[str, float] = {}
+        self.degraded: list[str] = []
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage. When its dependency is away or late, the request goes on without its result."""
+        started = perf_counter()
+        try:
+            yield
+        except (Unavailable, TimeoutError):
+            self.degraded.append(name)
+            _failed(name).inc()
+        finally:
+            took = perf_counter() - started
+            self.stage_ms[name] = round(took * 1000, 3)
+            _seconds(name).observe(took)

@@ -1,0 +1,122 @@
+"""The parts of a bundle that serving computes with, as ready arrays and programs.
+
+N items, D vector width, P profile width, K neighbours, H ranker width, G categories. Each deployment loads only its own
+parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tastemaker import columns
+from tastemaker.bundle import Bundle
+from tastemaker.candidates import popular_table
+from tastemaker.features.tower_inputs import KeyIndex
+
+Codes = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float32]
+Program = Callable[..., torch.Tensor]
+
+PERSONAL_PARTS = ("items", "user_tower", "item_vectors", "neighbours", "neighbour_weights", "vocabulary", "recipe")
+RETRIEVAL_PARTS = ("item_vectors", "index", "neighbours", "neighbour_weights", "popularity", "vocabulary")
+RANKER_PARTS = ("ranker", "ranker_items")
+"""What each deployment reads, so that it checks only those files."""
+
+
+@dataclass(frozen=True)
+class Personal:
+    """What the Recommender needs: users in, titles and reasons out."""
+
+    item_ids: list[str]
+    titles: list[str]
+    index: KeyIndex
+    vocabulary: list[str]
+    tower: Program  # history, preference, age (B, L), user (B, 2), profile (B, P) → (B, D)
+    user_buckets: int
+    unit_vectors: torch.Tensor  # (N, D) f32, rows of length 1
+    neighbours: Codes  # (N, K), -1 where there are fewer
+    neighbour_weights: Floats  # (N, K)
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """What the CandidateGenerator needs."""
+
+    index: faiss.Index
+    vectors: torch.Tensor  # (N, D) f32
+    neighbours: Codes  # (N, K), -1 where there are fewer
+    neighbour_weights: Floats  # (N, K)
+    popular: Codes  # (G + 1, M) best first, -1 where there are fewer; row g is for segment g, the last for everybody
+
+
+@dataclass(frozen=True)
+class RankingModel:
+    """What the Ranker needs."""
+
+    program: Program  # user vectors (B, D), profile (B, P), item halves (B, C, H), cross (B, C, F) → logits (B, C)
+    item_half: torch.Tensor  # (N, H) f16: half the memory, and no slower to gather
+
+
+def use_threads(threads: int) -> None:
+    """Limit the kernels of this process. Beyond the cores that a replica owns, OpenMP's spinning costs tenfold."""
+    torch.set_num_threads(threads)
+    faiss.omp_set_num_threads(threads)
+
+
+def rows_of(table: torch.Tensor, codes: Codes) -> torch.Tensor:
+    """The rows of `table` (N, W) at `codes` (B, C), shape (B, C, W); padding, -1, reads row 0."""
+    rows = table.index_select(0, torch.from_numpy(np.maximum(codes, 0).ravel()))
+    return rows.view(*codes.shape, table.shape[1])
+
+
+def load_personal(bundle: Bundle) -> Personal:
+    """Load what the Recommender needs."""
+    items = bundle.table("items")
+    item_ids = items[columns.ITEM_ID].to_pylist()
+    return Personal(
+        item_ids=item_ids,
+        titles=items[columns.TITLE].to_pylist(),
+        index=KeyIndex.of(item_ids),
+        vocabulary=bundle.json("vocabulary"),
+        tower=_program(bundle, "user_tower"),
+        user_buckets=int(bundle.json("recipe")["two_tower"]["user_buckets"]),
+        unit_vectors=torch.nn.functional.normalize(_tensor(bundle, "item_vectors"), dim=1),
+        neighbours=_array(bundle, "neighbours", np.int32),
+        neighbour_weights=_array(bundle, "neighbour_weights", np.float32),
+    )
+
+
+def load_retrieval(bundle: Bundle, popular: int) -> Retrieval:
+    """Load what the CandidateGenerator needs, with `popular` items for each segment."""
+    return Retrieval(
+        index=faiss.read_index(str(bundle.file("index"))),
+        vectors=_tensor(bundle, "item_vectors"),
+        neighbours=_array(bundle, "neighbours", np.int32),
+        neighbour_weights=_array(bundle, "neighbour_weights", np.float32),
+        popular=popular_table(bundle.json("popularity"), bundle.json("vocabulary"), popular),
+    )
+
+
+def load_ranker(bundle: Bundle) -> RankingModel:
+    """Load what the Ranker needs."""
+    item_half = torch.from_numpy(_array(bundle, "ranker_items", np.float16))
+    return RankingModel(program=_program(bundle, "ranker"), item_half=item_half)
+
+
+def _program(bundle: Bundle, part: str) -> Program:
+    return torch.export.load(bundle.file(part)).module()
+
+
+def _tensor(bundle: Bundle, part: str) -> torch.Tensor:
+    return torch.from_numpy(_array(bundle, part, np.float32))
+
+
+def _array(bundle: Bundle, part: str, dtype: type[np.generic]) -> npt.NDArray[Any]:
+    return np.array(bundle.array(part), dtype=dtype)

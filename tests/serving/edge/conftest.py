@@ -1,0 +1,101 @@
+"""The edge in this process, and a stand-in for Ray Serve on a real port."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from tastemaker import config
+from tastemaker_serving import wire
+from tastemaker_serving.edge.app import create_app
+from tastemaker_serving.edge.shelf import Shelf, load
+
+
+class FakeRay:
+    """Answers micro-batches as the Recommender does; the end-to-end test uses the real Ray.
+
+    Ranks i59, i58, … without the excluded items. `healthy` off answers 500; `short` limits a slate;
+    `lost` slates are missing from each answer.
+    """
+
+    def __init__(self) -> None:
+        self.batches: list[list[wire.Query]] = []
+        self.healthy = True
+        self.short = 1000
+        self.lost = 0
+        self.degraded: list[str] = []
+        self.port = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        message = await receive()
+        queries = wire.decode_queries(message["body"])
+        self.batches.append(queries)
+        batch = wire.Batch(
+            "model-1", [self._slate(query) for query in queries[self.lost :]], {"rank": 1.5}, self.degraded
+        )
+        status, body = (200, wire.encode_batch(batch)) if self.healthy else (500, b"broken")
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    def _slate(self, query: wire.Query) -> wire.RankedSlate:
+        ranked = [f"i{code}" for code in range(59, -1, -1) if f"i{code}" not in query.exclude]
+        ids = ranked[: min(query.n, self.short)]
+        count = len(ids)
+        scores = [1.0 - place / 100 for place in range(count)]
+        return wire.RankedSlate(ids, scores, ["two_tower"] * count, ["For you"] * count, "ranked")
+
+
+@pytest.fixture(scope="session")
+def shelf(bundle_path: Path) -> Shelf:
+    """What the edge keeps of the tiny bundle."""
+    return load(bundle_path)
+
+
+@pytest.fixture
+def ray() -> Iterator[FakeRay]:
+    """A stand-in that answers until the test stops it."""
+    fake = FakeRay()
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        fake.port = listener.getsockname()[1]
+        server = uvicorn.Server(uvicorn.Config(fake, lifespan="off", log_level="error"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield fake
+        server.should_exit = True
+        thread.join(10)
+
+
+def free_port() -> int:
+    """A port where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def settings_for(ray_port: int, **edge: Any) -> config.Settings:
+    """Settings of an edge in front of `ray_port`."""
+    return config.Settings(edge=config.Edge(**edge), serving=config.Serving(port=ray_port))
+
+
+@asynccontextmanager
+async def serving(settings: config.Settings, bundle_path: Path, redis_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a started edge."""
+    app = create_app(settings, bundle_path, redis_url)
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://edge") as client:
+            yield client

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from tastemaker.config import Edge
+from tastemaker.errors import Unavailable
+from tastemaker.features.trail import epoch_key, slate_key
+from tastemaker.types import SlateItem
+from tastemaker_serving.edge.breaker import Breaker
+from tastemaker_serving.edge.cache import Found, SlateCache, variant_of
+from tastemaker_serving.edge.state import connect
+
+from .conftest import free_port
+
+ITEMS = (SlateItem("i1", 0.5, 0, "two_tower", "For you"),)
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    async with connect(redis_url) as client:
+        yield client
+
+
+def cache_on(redis: Redis, clock: Callable[[], float] = lambda: 1000.0, **settings: int) -> SlateCache:
+    async def probe() -> None: ...
+
+    return SlateCache(redis, Breaker("Redis", probe, (OSError,)), Edge(**settings), clock)
+
+
+async def keep(cache: SlateCache, epoch: int) -> None:
+    await cache.write("7", "v", epoch=epoch, model_version="m", segment="Drama", items=ITEMS)
+
+
+async def test_an_entry_is_fresh_in_its_epoch(redis: Redis) -> None:
+    cache = cache_on(redis)
+    assert await cache.read("7", "v") == Found(0)
+    await keep(cache, 0)
+    found = await cache.read("7", "v")
+    assert found.fresh
+    assert found.entry is not None
+    assert (found.entry.items, found.entry.segment, found.entry.model_version) == (ITEMS, "Drama", "m")
+    assert (await cache.read("8", "v")).entry is None
+
+
+async def test_a_slate_computed_before_an_event_is_never_fresh_after_it(redis: Redis) -> None:
+    cache = cache_on(redis)
+    before = await cache.read("7", "v")
+    await redis.incr(epoch_key("7"))  # the event is applied while the slate is being computed
+    await keep(cache, before.epoch)
+    after = await cache.read("7", "v")
+    assert after.epoch == 1
+    assert not after.fresh
+    assert after.entry is not None
+
+
+async def test_an_entry_grows_stale_but_stays_for_the_ladder(redis: Redis) -> None:
+    now = 1000.0
+    cache = cache_on(redis, lambda: now, cache_ttl_s=300, stale_ttl_s=900)
+    await keep(cache, 0)
+    now += 299
+    assert (await cache.read("7", "v")).fresh
+    now += 2
+    found = await cache.read("7", "v")
+    assert found.entry is not None
+    assert not found.fresh
+    assert 890 < await redis.ttl(slate_key("7", "v")) <= 900
+
+
+async def test_an_entry_in_another_form_is_a_miss(redis: Redis) -> None:
+    await redis.set(slate_key("7", "v"), b"\x93\x01")
+    assert await cache_on(redis).read("7", "v") == Found(0)
+
+
+async def test_no_life_switches_the_cache_off(redis: Redis) -> None:
+    cache = cache_on(redis, cache_ttl_s=0)
+    await keep(cache, 0)
+    assert await cache.read("7", "v") == Found()
+    assert await redis.dbsize() == 0
+
+
+async def test_a_dead_redis_is_unavailable() -> None:
+    async def probe() -> None: ...
+
+    async with connect(f"redis://127.0.0.1:{free_port()}") as gone:
+        cache = SlateCache(gone, Breaker("Redis", probe, (RedisError, OSError)), Edge())
+        with pytest.raises(Unavailable, match="Redis does not answer"):
+            await cache.read("7", "v")
+
+
+def test_a_variant_names_everything_that_a_slate_depends_on() -> None:
+    variants = {
+        variant_of("home", None, 20, []),
+        variant_of("home", "tv", 20, []),
+        variant_of("home", None, 10, []),
+        variant_of("home", None, 20, ["a"]),
+        variant_of("home", None, 20, ["a", "b"]),
+    }
+    assert len(variants) == 5
+    assert variant_of("home", None, 20, ["b", "a", "a"]) == variant_of("home", None, 20, ["a", "b"])

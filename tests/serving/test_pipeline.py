@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tastemaker.bundle import Bundle
+from tastemaker.candidates import Candidates
+from tastemaker.config import Funnel
+from tastemaker.errors import Unavailable
+from tastemaker.features import trail
+from tastemaker.features.profile import profile_width
+from tastemaker.ids import keys_of
+from tastemaker_serving import models, pipeline
+from tastemaker_serving.pipeline import Requests, StageClock, Steps, ToRank
+from tastemaker_serving.stages.rank import Ranked
+from tastemaker_serving.stages.sources import Wanted
+
+NOW = 1_800_000_000
+FUNNEL = Funnel(candidates=100, ranked=40, slate=20)
+
+
+def trail_of(*items: int) -> trail.Trail:
+    records = np.zeros(len(items), trail.RECORD)
+    records["item"] = keys_of(f"item-{item}" for item in items)
+    records["timestamp"] = NOW - np.arange(len(items), 0, -1)
+    records["preference"] = 1.0
+    return records
+
+
+def requests(*trails: trail.Trail, excluded: int = -1, n: int = 10) -> Requests:
+    users = [f"u{number}" for number in range(len(trails))]
+    profiles = np.zeros((len(users), profile_width(20)), dtype=np.float32)
+    return Requests(users, trails, profiles, np.full((len(users), 1), excluded, dtype=np.int32), NOW, n)
+
+
+@pytest.fixture(scope="module")
+def personal(model_bundle: Bundle) -> models.Personal:
+    return models.load_personal(model_bundle)
+
+
+@pytest.fixture(scope="module")
+def steps(model_bundle: Bundle) -> Steps:
+    retrieval = models.load_retrieval(model_bundle, FUNNEL.candidates)
+    return pipeline.local_steps(retrieval, models.load_ranker(model_bundle), FUNNEL)
+
+
+async def test_a_slate_has_new_items_only_and_every_stage_is_timed(personal: models.Personal, steps: Steps) -> None:
+    clock = StageClock()
+    asked = requests(trail_of(1, 2, 3), trail_of(), trail_of(*range(250)), trail_of(9))
+
+    chosen = await pipeline.recommend(asked, personal, steps, FUNNEL, clock)
+
+    assert chosen.served_from == "ranked"
+    assert chosen.degraded == []
+    assert chosen.codes.shape == (4, 10)
+    for codes, seen in zip(chosen.codes.tolist(), ({1, 2, 3}, set(), set(range(250)), {9}), strict=True):
+        assert len(set(codes) - {-1}) == 10
+        assert not seen & set(codes)
+    assert set(clock.stage_ms) == {"user_tower", "candidates", "ranking", "reranking", "reasons"}
+
+
+async def test_an_excluded_item_does_not_come(personal: models.Personal, steps: Steps) -> None:
+    clock = StageClock()
+    before = await pipeline.recommend(requests(trail_of(1)), personal, steps, FUNNEL, clock)
+    first = int(before.codes[0, 0])
+
+    after = await pipeline.recommend(requests(trail_of(1), excluded=first), personal, steps, FUNNEL, clock)
+
+    assert first not in after.codes[0]
+
+
+async def test_a_catalogue_that_was_all_seen_leaves_an_empty_slate(personal: models.Personal, steps: Steps) -> None:
+    everything = requests(trail_of(*range(300)))
+
+    chosen = await pipeline.recommend(everything, personal, steps, FUNNEL, StageClock())
+
+    assert (chosen.codes == -1).all()
+
+
+async def test_without_the_ranker_the_slate_is_in_retrieval_order(personal: models.Personal, steps: Steps) -> None:
+    pools: list[Candidates] = []
+
+    async def remember(wanted: Wanted) -> Candidates:
+        pools.append(await steps.generate(wanted))
+        return pools[-1]
+
+    async def fail(asked: ToRank) -> Ranked:
+        raise Unavailable("the ranker is away")
+
+    plain = FUNNEL.model_copy(update={"diversity": 0.0})
+    chosen = await pipeline.recommend(
+        requests(trail_of(1), trail_of(2)), personal, Steps(remember, fail), plain, StageClock()
+    )
+
+    assert chosen.served_from == "candidates"
+    assert chosen.degraded == ["ranker"]
+    assert chosen.codes.tolist() == pools[0].codes[:, :10].tolist()
+
+
+def test_offline_slates_are_those_of_the_same_stages(
+    model_bundle: Bundle, personal: models.Personal, steps: Steps
+) -> None:
+    trails = [trail_of(number, number + 50) for number in range(40)]
+    users = [f"u{number}" for number in range(40)]
+    profiles = np.zeros((40, profile_width(20)), dtype=np.float32)
+
+    slates = pipeline.recommend_offline(model_bundle, FUNNEL, users, trails, profiles, NOW, n=20)
+
+    assert slates.shape == (40, 20)
+    assert all(len(set(slate)) == 20 for slate in slates.tolist())
+    assert all(number not in slate for number, slate in enumerate(slates.tolist()))

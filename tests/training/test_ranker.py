@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tastemaker.features.cross import CROSS_FEATURES
+from tastemaker_training.ranker import Lists, Ranker, ServedRanker, Standardise, export_ranker, item_halves
+from tastemaker_training.ranker_loop import RankerTask, fit, fresh
+from tastemaker_training.recipes import RankerRecipe
+
+VECTOR, PROFILE, ITEM, ITEMS = 4, 3, 6, 50
+RECIPE = RankerRecipe(hidden=16, epochs=20, batch=16, negatives=20, weight_decay=0.1, learning_rate=1e-2)
+
+
+def lists_of(count: int, candidates: int = 20, seed: int = 0) -> tuple[Lists, torch.Tensor]:
+    """Users whose vector's sign says which half of the items they like; the cross features know nothing."""
+    random = torch.Generator().manual_seed(seed)
+    items = torch.randn(ITEMS, ITEM, generator=random)
+    vectors = torch.randn(count, VECTOR, generator=random)
+    codes = torch.stack([torch.randperm(ITEMS, generator=random)[:candidates] for _ in range(count)])
+    liked = (items[codes][..., 0] > 0) == (vectors[:, :1] > 0)
+    codes[:, -2:] = -1
+    liked[:, -2:] = False
+    cross = torch.randn(count, candidates, len(CROSS_FEATURES), generator=random)
+    return Lists(vectors, torch.rand(count, PROFILE, generator=random), codes, cross, liked), items
+
+
+@pytest.fixture(scope="module")
+def fitted() -> tuple[Ranker, Lists, torch.Tensor]:
+    lists, items = lists_of(300)
+    return fit(RankerTask(RECIPE, lists, items, seed=0, threads=1)), lists, items
+
+
+def scores(ranker: Ranker, lists: Lists, items: torch.Tensor) -> torch.Tensor:
+    half = ranker.item_half(items)[lists.codes.clamp(min=0)]
+    with torch.no_grad():
+        return ranker.eval().score(lists.user_vectors, lists.profiles, half, lists.cross)
+
+
+def test_standardise_folds_into_the_layer_behind_it() -> None:
+    torch.manual_seed(0)
+    scale, layer, values = Standardise(5, 0.1), torch.nn.Linear(5, 3), 4 + 3 * torch.randn(40, 5)
+    scale.see(values)
+    weight, bias = scale.folded(layer)
+    torch.testing.assert_close(values @ weight.T + bias, layer(scale(values)), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(scale(values).mean(0), torch.zeros(5), atol=1e-5, rtol=0)
+
+
+def test_the_split_first_layer_is_one_linear_layer() -> None:
+    lists, items = lists_of(8)
+    ranker = fresh(lists, items, RECIPE)
+    torch.nn.init.normal_(ranker.output.weight)
+    layer = torch.nn.Linear(VECTOR + PROFILE + ITEM + len(CROSS_FEATURES), RECIPE.hidden)
+    layer.weight.data = torch.cat([ranker.user.weight, ranker.item.weight, ranker.cross.weight], 1)
+    layer.bias.data = ranker.user.bias.data
+    places = lists.codes.shape[1]
+    user = ranker.user_scale(torch.cat([lists.user_vectors, lists.profiles], 1)).unsqueeze(1).expand(-1, places, -1)
+    cross = ranker.cross_scale(lists.cross)
+    whole = torch.cat([user, ranker.item_scale(items[lists.codes.clamp(min=0)]), cross], 2)
+    hidden = torch.relu(ranker.hidden(torch.relu(layer(whole))))
+    expected = (ranker.output(hidden) + ranker.skip(cross)).squeeze(-1)
+    torch.testing.assert_close(scores(ranker, lists, items), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_an_untrained_ranker_adds_both_retrievals() -> None:
+    lists, items = lists_of(8)
+    ranker = fresh(lists, items, RECIPE)
+    expected = ranker.cross_scale(lists.cross)[..., :2].sum(-1)
+    torch.testing.assert_close(scores(ranker, lists, items), expected)
+
+
+def test_the_exported_ranker_scores_as_the_trained_one(
+    fitted: tuple[Ranker, Lists, torch.Tensor], tmp_path: Path
+) -> None:
+    ranker, lists, items = fitted
+    file = tmp_path / "ranker.pt2"
+    torch.export.save(export_ranker(ranker, VECTOR, PROFILE), file)
+    program = torch.export.load(file).module()
+    halves = torch.from_numpy(item_halves(ranker, items))
+    assert halves.dtype == torch.float16
+    for users, places in ((1, 1), (1, 18), (30, 7)):
+        part = lists.take(torch.arange(users))
+        codes, cross = part.codes[:, :places].clamp(min=0), part.cross[:, :places]
+        with torch.no_grad():
+            expected = ranker.score(part.user_vectors, part.profiles, halves[codes].float(), cross)
+            found = program(part.user_vectors, part.profiles, halves[codes], cross)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_serving_changes_none_of_its_inputs(fitted: tuple[Ranker, Lists, torch.Tensor]) -> None:
+    ranker, lists, items = fitted
+    half = ranker.item_half(items)[lists.codes.clamp(min=0)].detach()
+    before = half.clone()
+    with torch.no_grad():
+        ServedRanker(ranker).eval()(lists.user_vectors, lists.profiles, half, lists.cross)
+    torch.testing.assert_close(half, before, rtol=0, atol=0)
+
+
+def test_it_learns_a_planted_preference(fitted: tuple[Ranker, Lists, torch.Tensor]) -> None:
+    ranker, _, items = fitted
+    unseen, _ = lists_of(100, seed=1)
+    liked = (items[unseen.codes.clamp(min=0)][..., 0] > 0) == (unseen.user_vectors[:, :1] > 0)
+    found = scores(ranker, unseen, items).masked_fill(unseen.codes < 0, -torch.inf)
+    best = found.argmax(1, keepdim=True)
+    assert liked.gather(1, best).float().mean() > 0.9
+
+
+def test_a_sample_holds_what_was_liked_and_no_padding_before_candidates() -> None:
+    lists, _ = lists_of(20)
+    sampled = lists.sample(12)
+    assert sampled.codes.shape == (20, 12)
+    kept = torch.minimum(lists.liked.sum(1), torch.tensor(12))
+    torch.testing.assert_close(sampled.liked.sum(1), kept)
+    assert (sampled.codes >= 0).all()
+
+
+def test_padding_weighs_nothing() -> None:
+    lists, items = lists_of(20)
+    ranker = fresh(lists, items, RECIPE).eval()
+    torch.testing.assert_close(ranker(lists.widened(40), items), ranker(lists, items))
+
+
+def test_the_same_seed_fits_the_same_ranker() -> None:
+    lists, items = lists_of(40)
+    recipe = dataclasses.replace(RECIPE, epochs=1)
+    one, two, other = (scores(fit(RankerTask(recipe, lists, items, seed, 1)), lists, items) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, two)
+    assert not torch.allclose(one, other)

@@ -1,0 +1,1 @@
+"""The offline path: from the lake to a registered model bundle."""

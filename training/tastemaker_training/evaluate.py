@@ -1,0 +1,111 @@
+"""Offline evaluation: metrics per user, then their mean with an interval.
+
+Each user's newest events are the test; what they liked among them is relevant; items seen before are masked; every item
+of the catalogue competes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from tastemaker_training.interactions import Floats, Interactions, Split
+
+Slates = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Judgements:
+    """What the test holds of V users: their codes and their relevant items."""
+
+    users: npt.NDArray[np.int64]
+    relevant: Sequence[npt.NDArray[np.int64]]
+
+
+def judgements(split: Split, liked: float) -> Judgements:
+    """Users with at least one held-out item of preference `liked` or more, and those items."""
+    future = split.future
+    relevant = []
+    for user in range(len(future.user_ids)):
+        events = future.of(user)
+        relevant.append(np.unique(future.items[events][future.preferences[events] >= liked]))
+    users = np.flatnonzero([len(items) > 0 for items in relevant])
+    return Judgements(users, [relevant[user] for user in users])
+
+
+def measure(slates: Slates, truth: Judgements, categories: Floats, seed: int) -> dict[str, float | list[float]]:
+    """All metrics of one model's slates, shape (V, n), -1 where a slate is short.
+
+    Args:
+        categories: item × category membership, shape (N, K), for the distance between items.
+    """
+    n = slates.shape[1]
+    recall, ndcg = recall_per_user(slates, truth), ndcg_per_user(slates, truth)
+    return {
+        f"recall@{n}": float(recall.mean()),
+        f"ndcg@{n}": float(ndcg.mean()),
+        f"recall@{n}_ci": interval(recall, seed),
+        f"ndcg@{n}_ci": interval(ndcg, seed),
+        "coverage": coverage(slates, len(categories)),
+        "intra_list_distance": intra_list_distance(slates, categories),
+    }
+
+
+def recall_per_user(slates: Slates, truth: Judgements) -> npt.NDArray[np.float64]:
+    """Share of each user's relevant items that the slate holds, shape (V,), in [0, 1]."""
+    hits = _hits(slates, truth).sum(axis=1)
+    recall: npt.NDArray[np.float64] = hits / np.array([len(items) for items in truth.relevant])
+    return recall
+
+
+def ndcg_per_user(slates: Slates, truth: Judgements) -> npt.NDArray[np.float64]:
+    """Normalised discounted cumulative gain with binary gains (Järvelin & Kekäläinen 2002), shape (V,), in [0, 1]."""
+    n = slates.shape[1]
+    discounts = 1.0 / np.log2(np.arange(2, n + 2))
+    best = np.cumsum(discounts)[[min(len(items), n) - 1 for items in truth.relevant]]
+    return _hits(slates, truth) @ discounts / best
+
+
+def coverage(slates: Slates, items: int) -> float:
+    """Share of the catalogue that appears in any slate."""
+    return float(len(np.unique(slates[slates >= 0])) / items)
+
+
+def intra_list_distance(slates: Slates, categories: Floats) -> float:
+    """Mean over slates of the mean pairwise cosine distance between items' categories (Ziegler et al. 2005)."""
+    unit = categories / np.maximum(np.linalg.norm(categories, axis=1, keepdims=True), 1e-9)
+    distances = []
+    for slate in slates:
+        vectors = unit[slate[slate >= 0]]
+        k = len(vectors)
+        if k > 1:
+            similarity = vectors @ vectors.T
+            distances.append(1.0 - (similarity.sum() - np.trace(similarity)) / (k * (k - 1)))
+    return float(np.mean(distances)) if distances else 0.0
+
+
+def interval(values: npt.NDArray[np.float64], seed: int) -> list[float]:
+    """95 % bootstrap interval of the mean over users (bias-corrected and accelerated; Efron 1987)."""
+    if len(values) < 2 or np.ptp(values) == 0.0:
+        return [float(values.mean())] * 2
+    found = stats.bootstrap((values,), np.mean, n_resamples=2000, batch=200, rng=np.random.default_rng(seed))
+    return [float(found.confidence_interval.low), float(found.confidence_interval.high)]
+
+
+def most_popular(past: Interactions, users: npt.NDArray[np.int64], n: int, liked: float) -> Slates:
+    """The `n` most liked items that each of `users` has not seen, shape (V, n)."""
+    likes = np.bincount(past.items, weights=past.preferences >= liked, minlength=len(past.item_ids))
+    ranking = np.argsort(-likes, kind="stable")
+    slates = np.full((len(users), n), -1, dtype=np.int32)
+    for row, user in enumerate(users):
+        unseen = ranking[~np.isin(ranking, past.items[past.of(user)])][:n]
+        slates[row, : len(unseen)] = unseen
+    return slates
+
+
+def _hits(slates: Slates, truth: Judgements) -> npt.NDArray[np.bool_]:
+    return np.stack([np.isin(slate, items) for slate, items in zip(slates, truth.relevant, strict=True)])

@@ -1,0 +1,20 @@
+"""One run as it was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tastemaker.config import Settings
+from tastemaker_training.cluster import Hardware
+from tastemaker_training.narrator import Narrator
+from tastemaker_training.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every step of a run needs to know."""
+
+    settings: Settings
+    recipe: Recipe
+    hardware: Hardware
+    narrator: Narrator

@@ -1,0 +1,50 @@
+"""What most people like: overall, by category, and by segment (the category that a user is fondest of).
+
+U users, N items, G categories, P profile width.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from tastemaker.candidates import strongest_category
+from tastemaker_training.interactions import Floats, Interactions
+
+OVERALL = 1_000
+NAMED = 200
+"""Longest lists."""
+
+
+def popularity(
+    interactions: Interactions, categories: Floats, profiles: Floats, vocabulary: list[str], liked: float
+) -> dict[str, object]:
+    """The bundle's popularity document: item codes by number of likes, ties by code; items without a like are left out.
+
+    Args:
+        categories: membership (N, G) of the items, columns in the order of `vocabulary`.
+        profiles: (U, P), of which the last G entries are the user's affinities.
+        liked: preference from which an event is a like.
+    """
+    likes = interactions.preferences >= liked
+    items = interactions.items[likes]
+    size = len(interactions.item_ids)
+    counts = np.bincount(items, minlength=size)
+    affinity = profiles[:, profiles.shape[1] - len(vocabulary) :]
+    segment = strongest_category(affinity)[interactions.users[likes]]
+    return {
+        "overall": _ranking(counts, OVERALL),
+        "category": {
+            name: _ranking(np.where(categories[:, place] > 0, counts, 0), NAMED)
+            for place, name in enumerate(vocabulary)
+        },
+        "segment": {
+            name: _ranking(np.bincount(items[segment == place], minlength=size), NAMED)
+            for place, name in enumerate(vocabulary)
+        },
+    }
+
+
+def _ranking(counts: npt.NDArray[np.int64], limit: int) -> list[int]:
+    ranked = np.argsort(-counts, kind="stable")[:limit]
+    return ranked[counts[ranked] > 0].tolist()  # type: ignore[no-any-return]
