@@ -33,10 +33,11 @@ class Registry:
 
     def __init__(self, settings: Settings) -> None:
         # Imported here: MLflow takes seconds, and most commands never ask the registry.
+        from mlflow.tracking import MlflowClient
+
         for noisy in ("alembic", "mlflow"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
         warnings.filterwarnings("ignore", "The ``noload`` loader strategy", DeprecationWarning)
-        from mlflow.tracking import MlflowClient
 
         self._settings = settings
         self._name = settings.model_name

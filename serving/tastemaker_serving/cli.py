@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from tastemaker import config
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from tastemaker.config import Settings
 
 serve = typer.Typer(help="Serve slates: the whole online path on this machine, or one part of it.")
-bench = typer.Typer(help="Benchmarks. Each measures itself against a baseline of the same run.", no_args_is_help=True)
+bench = typer.Typer(no_args_is_help=True)
 
 BundlePath = Annotated[Path, typer.Option("--bundle", help="Directory of the model bundle.")]
 ModelVersion = Annotated[str, typer.Option(help="Name of the bundle's version in answers and metrics.")]
@@ -69,6 +71,45 @@ def models(bundle: BundlePath, model_version: ModelVersion) -> None:
 
     settings = config.load()
     run_models(settings, bundle, model_version, connect_url(settings), stop_flag())
+
+
+@bench.callback()
+def group() -> None:
+    """Benchmarks. Each measures itself against a baseline of the same run."""
+
+
+@bench.command("serve")
+def serve_benchmark(
+    requests: Annotated[int, typer.Option(min=1, help="Requests that are measured.")] = 2000,
+    concurrency: Annotated[int, typer.Option(min=1, help="Clients, each with one request under way.")] = 32,
+    items: Annotated[
+        int | None, typer.Option(min=1, help="Serve a synthetic bundle of so many items instead of the champion.")
+    ] = None,
+    dim: Annotated[int, typer.Option(min=2, help="Vector width of the synthetic bundle.")] = 256,
+    as_json: JSON = False,
+) -> None:
+    """Load the online path past its cache; compare its CPU with that of the bare kernels.
+
+    cpu_ms_per_request is what all server processes spent, kernel_cpu_ms what user tower, search, gather, ranker and
+    re-rank need by themselves for batches of the same size. The rest is transport.
+    """
+    from dataclasses import asdict
+
+    from tastemaker_serving.bench_stack import bench_champion, bench_synthetic
+
+    with Console(stderr=True, quiet=as_json).status("starting") as status:
+        if items is None:
+            result = bench_champion(requests, concurrency, status.update)
+        else:
+            result = bench_synthetic(requests, concurrency, items, dim, status.update)
+    if as_json:
+        print(json.dumps(asdict(result)))
+        return
+    table = Table("measure", "value")
+    for name, value in asdict(result).items():
+        for part, number in value.items() if isinstance(value, dict) else [("", value)]:
+            table.add_row(f"{name} {part}".strip(), str(number))
+    Console().print(table)
 
 
 def demo(

@@ -25,7 +25,6 @@ from starlette.responses import Response
 from tastemaker import bundle, config, ids
 from tastemaker.candidates import SOURCES, Candidates, Codes
 from tastemaker.errors import Unavailable
-from tastemaker.features.store import Features
 from tastemaker_serving import models, pipeline, wire
 from tastemaker_serving.pipeline import Chosen, Requests, StageClock, Steps, ToRank
 from tastemaker_serving.readers import Reader
@@ -84,6 +83,9 @@ class Recommender:
         candidate_generator: DeploymentHandle[Any],
         ranker: DeploymentHandle[Any],
     ) -> None:
+        # Imported here: Feast takes seconds, and the other replicas do without it.
+        from tastemaker.features.store import Features
+
         sizes = settings.serving.deployments
         models.use_threads(sizes.recommender.threads)
         self._model = models.load_personal(bundle.read(bundle_path, only=models.PERSONAL_PARTS))

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from redis.asyncio import Redis
@@ -16,7 +16,9 @@ from tastemaker.candidates import Floats
 from tastemaker.errors import TastemakerError
 from tastemaker.features import trail
 from tastemaker.features.profile import profile_matrix, profile_width
-from tastemaker.features.store import Features
+
+if TYPE_CHECKING:
+    from tastemaker.features.store import Features
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

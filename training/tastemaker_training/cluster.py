@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -47,6 +48,7 @@ def session(settings: Settings) -> Iterator[None]:
         Unavailable: no cluster answers at `ray_address`.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module="ray.data.context")  # Ray's own business
     local: dict[str, Any] = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     try:
         ray.init(

@@ -36,13 +36,13 @@ async def recommend(edge: Edge, query: wire.Query, *, force_refresh: bool = Fals
     """The user's slate. It always has items while the catalogue has some that are neither seen nor excluded."""
     deadline = asyncio.get_running_loop().time() + edge.settings.edge.deadline_ms / 1000
     watch = Stopwatch()
-    variant = variant_of(query.scene, query.device, query.n, query.exclude)
+    variant = variant_of(edge.shelf.version, query.scene, query.device, query.n, query.exclude)
     found = await _look_up(edge, watch, query.user_id, variant, force_refresh=force_refresh)
     if found.entry is not None and found.fresh and not force_refresh:
         return _slate(query, watch, Composed("cache", found.entry.items, found.entry.model_version))
     answer = await _rank(edge, watch, query, deadline)
     composed = await _compose(edge, watch, query, answer, found.entry)
-    if answer is not None and not watch.degraded:
+    if answer is not None and not watch.degraded and answer.model_version == edge.shelf.version:
         with watch.stage("cache_write"):
             await edge.cache.write(
                 query.user_id,

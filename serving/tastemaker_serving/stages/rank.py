@@ -15,7 +15,8 @@ from tastemaker_serving.models import RankingModel, rows_of
 CHUNK = 4
 """Users per pass: the activations of 1,000 candidates of so many stay in the processor's cache. At 1,000 by 256-128-1,
 one AVX2 core, float32: 2.4 ms of CPU per user in chunks of 4, 5.5 in one pass of 32; 2.0 with first layer and
-activations in place. (bfloat16 pays only with AVX-512: its matrix product is 4.5 times slower here.)"""
+activations in place, as the exported rankers have them. (bfloat16 pays only with AVX-512: here its matrix product is
+4.5 times slower than float32's.)"""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def maximal_marginal_relevance(scores: Floats, unit_vectors: torch.Tensor, n: in
     rows, items = scores.shape
     n = min(n, items)
     likeness = torch.bmm(unit_vectors, unit_vectors.transpose(1, 2)).numpy()
-    relevance = (1.0 - diversity) * _scaled(scores)
+    relevance = _scaled(scores, 1.0 - diversity)
     closest = np.zeros_like(relevance)
     chosen = np.full((rows, n), -1, dtype=np.int32)
     every = np.arange(rows)
@@ -39,10 +39,11 @@ def maximal_marginal_relevance(scores: Floats, unit_vectors: torch.Tensor, n: in
     return chosen
 
 
-def _scaled(scores: Floats) -> Floats:
-    """Each row between 0 and 1; padding stays -inf."""
+def _scaled(scores: Floats, highest: float) -> Floats:
+    """Each row between 0 and `highest`; padding stays -inf."""
     real = np.isfinite(scores)
     low = np.min(scores, axis=1, keepdims=True, where=real, initial=np.inf)
     high = np.max(scores, axis=1, keepdims=True, where=real, initial=-np.inf)
-    span = np.where(high > low, high - low, 1.0)
-    return np.where(real, (scores - np.where(np.isfinite(low), low, 0.0)) / span, -np.inf).astype(np.float32)
+    scale = np.where(high > low, highest / np.where(high > low, high - low, 1.0), 0.0)
+    above = np.subtract(scores, low, where=real, out=np.zeros_like(scores))
+    return np.where(real, above * scale, -np.inf).astype(np.float32)
