@@ -70,6 +70,9 @@ class MicroBatch(Section):
 
     max_size: int = Field(32, ge=1, description="requests in one batch; larger batches add latency for little gain")
     max_in_flight: int = Field(2, ge=1, description="batches under way at once: one computes while the next travels")
+    wait_ms: float = Field(
+        10.0, ge=0, description="while one is under way the next waits so long to fill; a lone request never waits"
+    )
 
 
 class Edge(Section):

@@ -1,7 +1,8 @@
 """Micro-batching at the caller: concurrent requests share one hop.
 
-A lone request leaves at the end of the event loop's turn, without an artificial wait. While `max_in_flight` batches
-are under way, newcomers gather into the next one, so batches grow with the load.
+A lone request leaves at the end of the event loop's turn, without an artificial wait. While another batch is under way
+the next one waits until it is full, but no longer than `wait_ms`: each costs the servers some milliseconds, whatever it
+carries. While `max_in_flight` batches are under way newcomers gather, so batches grow with the load.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class Batcher(Generic[Query, Answer]):
         self._limits = limits
         self._waiting: deque[tuple[Query, asyncio.Future[Answer]]] = deque()
         self._scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._overdue = False
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def ask(self, query: Query) -> Answer:
@@ -42,6 +45,8 @@ class Batcher(Generic[Query, Answer]):
 
     async def close(self) -> None:
         """Break off the batches under way and what waits; their callers get `CancelledError`."""
+        if self._timer is not None:
+            self._timer.cancel()
         for _, answer in self._waiting:
             answer.cancel()
         for task in self._under_way:
@@ -51,6 +56,8 @@ class Batcher(Generic[Query, Answer]):
     def _dispatch(self) -> None:
         self._scheduled = False
         while len(self._under_way) < self._limits.max_in_flight:
+            if self._gathers():
+                return
             batch = self._take()
             if not batch:
                 return
@@ -58,7 +65,25 @@ class Batcher(Generic[Query, Answer]):
             self._under_way.add(task)
             task.add_done_callback(self._arrived)
 
+    def _gathers(self) -> bool:
+        """Whether the next batch shall wait for more; then a timer ends its wait."""
+        full = len(self._waiting) >= self._limits.max_size
+        if full or not self._under_way or self._overdue or not self._limits.wait_ms:
+            return False
+        if self._waiting and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._limits.wait_ms / 1e3, self._end_wait)
+        return True
+
+    def _end_wait(self) -> None:
+        self._timer = None
+        self._overdue = True
+        self._dispatch()
+
     def _take(self) -> list[tuple[Query, asyncio.Future[Answer]]]:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._overdue = False
         batch: list[tuple[Query, asyncio.Future[Answer]]] = []
         while self._waiting and len(batch) < self._limits.max_size:
             query, answer = self._waiting.popleft()

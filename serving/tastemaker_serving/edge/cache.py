@@ -21,7 +21,7 @@ from tastemaker.types import SlateItem
 from tastemaker_serving.edge.batcher import Batcher
 from tastemaker_serving.edge.breaker import Breaker
 
-READS = MicroBatch(max_size=64, max_in_flight=2)
+READS = MicroBatch(max_size=64, max_in_flight=2, wait_ms=0)
 """A round trip costs the edge more than all else in a cached answer, so concurrent look-ups share one."""
 
 

@@ -29,8 +29,8 @@ def server() -> Server:
     return Server()
 
 
-def batcher_on(server: Server, max_size: int = 4, max_in_flight: int = 2) -> Batcher[str, str]:
-    return Batcher(server, MicroBatch(max_size=max_size, max_in_flight=max_in_flight))
+def batcher_on(server: Server, max_size: int = 4, max_in_flight: int = 2, wait_ms: float = 0.0) -> Batcher[str, str]:
+    return Batcher(server, MicroBatch(max_size=max_size, max_in_flight=max_in_flight, wait_ms=wait_ms))
 
 
 async def test_a_lone_query_leaves_at_once(server: Server) -> None:
@@ -93,3 +93,32 @@ async def test_closing_leaves_nobody_waiting(server: Server) -> None:
     await batcher.close()
     results = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 1)
     assert all(isinstance(result, asyncio.CancelledError) for result in results)
+
+
+async def test_behind_another_batch_queries_wait_until_theirs_is_full(server: Server) -> None:
+    server.gate.clear()
+    batcher = batcher_on(server, wait_ms=60_000)
+    asked = [asyncio.create_task(batcher.ask("a"))]
+    await asyncio.sleep(0.01)
+    for name in "bcd":
+        asked.append(asyncio.create_task(batcher.ask(name)))
+        await asyncio.sleep(0.01)
+    assert server.batches == [["a"]]
+    asked.append(asyncio.create_task(batcher.ask("e")))
+    await asyncio.sleep(0.01)
+    assert server.batches == [["a"], ["b", "c", "d", "e"]]
+    server.gate.set()
+    assert await asyncio.gather(*asked) == ["A", "B", "C", "D", "E"]
+
+
+async def test_the_wait_ends_by_itself_and_with_the_batch_ahead(server: Server) -> None:
+    server.gate.clear()
+    patient, hasty = batcher_on(server, wait_ms=60_000), batcher_on(server, wait_ms=5)
+    asked = [asyncio.create_task(batcher.ask(name)) for batcher in (patient, hasty) for name in "a"]
+    await asyncio.sleep(0.01)
+    asked += [asyncio.create_task(patient.ask("p")), asyncio.create_task(hasty.ask("h"))]
+    await asyncio.sleep(0.1)
+    assert server.batches == [["a"], ["a"], ["h"]]
+    server.gate.set()
+    async with asyncio.timeout(1):
+        assert await asyncio.gather(*asked) == ["A", "A", "P", "H"]
