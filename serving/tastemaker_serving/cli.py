@@ -90,8 +90,9 @@ def serve_benchmark(
 ) -> None:
     """Load the online path past its cache; compare its CPU with that of the bare kernels.
 
-    cpu_ms_per_request is what all server processes spent, kernel_cpu_ms what user tower, search, gather, ranker and
-    re-rank need by themselves for batches of the same size. The rest is transport.
+    cpu_ms_per_request is what all server processes spent; kernel_cpu_ms what user tower, both searches (vectors and
+    item-to-item table), gather and cross features, ranker and re-rank need by themselves for batches of the same
+    size. The rest is transport.
     """
     from dataclasses import asdict
 

@@ -19,14 +19,15 @@ import numpy as np
 import torch
 
 from tastemaker import bundle
-from tastemaker.candidates import Codes, Floats
+from tastemaker.candidates import ITEM_TO_ITEM_SHARE, Codes, Floats, most_voted
 from tastemaker.config import Funnel
-from tastemaker.features.cross import CROSS_FEATURES
+from tastemaker.features import cross
 from tastemaker.features.profile import profile_width
 from tastemaker.features.tower_inputs import TowerInputs
 from tastemaker_serving import models, pipeline
 from tastemaker_serving.ray_host import SWITCHES
 from tastemaker_serving.stages import rank, sources
+from tastemaker_serving.stages.sources import Wanted
 
 SECONDS = 1.0
 """CPU time spent on each kernel: enough for a few per cent."""
@@ -43,6 +44,7 @@ class Round:
     profiles: Floats  # (B, P)
     users: Floats  # (B, D)
     codes: Codes  # (B, C) candidates
+    signals: Floats  # (B, C) what a source says of the candidates
     scores: Floats  # (B, R) best first
     ranker: Sequence[tuple[torch.Tensor, ...]]  # the program's arguments, pass by pass
 
@@ -63,6 +65,14 @@ def time_kernels(opened: bundle.Bundle, funnel: Funnel, batch: int) -> dict[str,
         products = sources.inner_products(retrieval, users)
         return sources.two_tower(retrieval, users, products, funnel.candidates)
 
+    def item_to_item(inputs: TowerInputs) -> Codes:
+        nothing = np.empty((batch, 0), dtype=np.int32)
+        segment = np.full(batch, -1, dtype=np.int32)
+        history = inputs.history.astype(np.int32)
+        wanted = Wanted(nothing.astype(np.float32), history, inputs.preference, segment, inputs.seen, nothing)
+        lasting, _ = sources.votes(retrieval, wanted)
+        return most_voted(lasting, int(funnel.candidates * ITEM_TO_ITEM_SHARE))
+
     def gather(codes: Codes) -> list[torch.Tensor]:
         return [models.rows_of(ranking.item_half, codes[rows]) for rows in rank.chunks(batch)]
 
@@ -78,7 +88,9 @@ def time_kernels(opened: bundle.Bundle, funnel: Funnel, batch: int) -> dict[str,
     kernels: dict[str, Callable[[Round], object]] = {
         "user_tower": lambda one: pipeline.embed(personal, one.inputs, one.profiles),
         "search": lambda one: search(one.users),
+        "item_to_item": lambda one: item_to_item(one.inputs),
         "gather": lambda one: gather(one.codes),
+        "cross": lambda one: cross.cross_features(one.codes, one.signals, one.signals, one.signals),
         "ranker": lambda one: score(one.ranker),
         "rerank": lambda one: rerank(one.codes[:, : one.scores.shape[1]], one.scores),
     }
@@ -102,12 +114,13 @@ def _round(
     candidates = min(funnel.candidates, len(model.item_ids))
     codes = random.integers(0, len(model.item_ids), (batch, candidates)).astype(np.int32)
     scores = -np.sort(-random.random((batch, min(funnel.ranked, codes.shape[1])), dtype=np.float32), axis=1)
-    cross = torch.from_numpy(random.random((*codes.shape, len(CROSS_FEATURES)), dtype=np.float32))
+    features = torch.from_numpy(random.random((*codes.shape, len(cross.CROSS_FEATURES)), dtype=np.float32))
     passes = [
-        (torch.from_numpy(users[rows]), torch.from_numpy(profiles[rows]), halves, cross[rows])
+        (torch.from_numpy(users[rows]), torch.from_numpy(profiles[rows]), halves, features[rows])
         for rows, halves in zip(rank.chunks(batch), gather(codes), strict=True)
     ]
-    return Round(inputs, profiles, users, codes, scores, passes)
+    signals = random.random(codes.shape, dtype=np.float32)
+    return Round(inputs, profiles, users, codes, signals, scores, passes)
 
 
 def _cpu_ms(kernel: Callable[[Round], object], rounds: Sequence[Round]) -> float:

@@ -13,7 +13,7 @@ def test_every_kernel_is_timed(model_bundle: Bundle, monkeypatch: pytest.MonkeyP
 
     timed = kernels.time_kernels(model_bundle, Funnel(), batch)
 
-    assert set(timed) == {"user_tower", "search", "gather", "ranker", "rerank"}
+    assert set(timed) == {"user_tower", "search", "item_to_item", "gather", "cross", "ranker", "rerank"}
     assert all(milliseconds > 0 for milliseconds in timed.values())
 
 

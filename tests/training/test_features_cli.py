@@ -30,8 +30,8 @@ def test_build_and_materialize_report_their_rows(tmp_path: Path, monkeypatch: py
         arguments = ["materialize", "--redis-url", f"redis://127.0.0.1:{server.port}", "--json"]
         both = CliRunner().invoke(features, arguments, catch_exceptions=False)
         users = CliRunner().invoke(features, [*arguments, "--users-only"], catch_exceptions=False)
-    assert json.loads(both.stdout) == {"user_features": 2, "item_features": 2}
-    assert json.loads(users.stdout) == {"user_features": 2}
+    assert json.loads(both.stdout) == {"user_features": 2, "item_features": 2, "trails": 2}
+    assert json.loads(users.stdout) == {"user_features": 2, "trails": 2}
 
 
 def test_the_command_line_stays_light() -> None:

@@ -44,12 +44,17 @@ class Signals:
 
 def signals(model: Retrieval, wanted: Wanted) -> Signals:
     """Scores of all items, computed once for retrieval and ranking."""
+    return Signals(*votes(model, wanted), inner_products(model, wanted.user_vectors))
+
+
+def votes(model: Retrieval, wanted: Wanted) -> tuple[Floats, Floats]:
+    """What the whole histories and their newest events say of every item, (B, N) each."""
     table = model.neighbours, model.neighbour_weights
     lasting, recent = (
         cross.item_to_item(*table, wanted.history, wanted.preference, wanted.seen, memory)
         for memory in (cross.LASTING, cross.RECENT)
     )
-    return Signals(lasting, recent, inner_products(model, wanted.user_vectors))
+    return lasting, recent
 
 
 def inner_products(model: Retrieval, user_vectors: Floats) -> Floats | None:

@@ -94,7 +94,7 @@ def settings_for(ray_port: int, **edge: Any) -> config.Settings:
 @asynccontextmanager
 async def serving(settings: config.Settings, bundle_path: Path, redis_url: str) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a started edge."""
-    app = create_app(settings, bundle_path, redis_url)
+    app = create_app(settings, bundle_path, redis_url, "model-1")
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://edge") as client:
