@@ -15,10 +15,10 @@ from tastemaker_serving.edge.answers import Accepted, Alive, Dependency, ItemLis
 from tastemaker_serving.edge.parameters import SimilarParameters, SlateParameters, TrendingParameters, openapi
 
 _REQUEST_ID = "5f1c3d0e8a7b4c2f9d6e1a0b3c4d5e6f"
-_ITEM = SlateItem("318", 0.93, 0, "two_tower", "Because you liked The Green Mile")
+_ITEM = SlateItem("318", 0.93, 0, "two-tower", "Because you liked The Green Mile")
 _SLATE = Slate(_REQUEST_ID, "42", "home", (_ITEM,), "a1b2c3d4e5f6", "ranked", stage_ms={"cache": 0.4, "ray": 21.7})
 _SIMILAR = ItemList(
-    _REQUEST_ID, (SlateItem("50", 0.41, 0, "item_to_item", "Similar to Pulp Fiction"),), "a1b2c3d4e5f6", "session"
+    _REQUEST_ID, (SlateItem("50", 0.41, 0, "item-to-item", "Similar to Pulp Fiction"),), "a1b2c3d4e5f6", "session"
 )
 _TRENDING = ItemList(_REQUEST_ID, (SlateItem("50", 12.5, 0, "trending", "Trending now"),), "a1b2c3d4e5f6", "trending")
 _READY = Readiness("ready", "a1b2c3d4e5f6", 9742, {"redis": Dependency(True), "ray": Dependency(True)})

@@ -91,7 +91,7 @@ def session(shelf: Shelf, trail: Trail) -> Iterator[Pick]:
         if scores[at] <= 0:
             return
         reason = f"Because you liked {shelf.titles[best_seed[at]]}"
-        yield Pick(shelf.item_ids[candidates[at]], float(scores[at]), "item_to_item", reason)
+        yield Pick(shelf.item_ids[candidates[at]], float(scores[at]), "item-to-item", reason)
 
 
 def neighbours_of(shelf: Shelf, code: int) -> Iterator[Pick]:
@@ -99,7 +99,7 @@ def neighbours_of(shelf: Shelf, code: int) -> Iterator[Pick]:
     reason = f"Similar to {shelf.titles[code]}"
     for neighbour, weight in zip(shelf.neighbours[code].tolist(), shelf.neighbour_weights[code].tolist(), strict=True):
         if neighbour >= 0:
-            yield Pick(shelf.item_ids[neighbour], weight, "item_to_item", reason)
+            yield Pick(shelf.item_ids[neighbour], weight, "item-to-item", reason)
 
 
 def strongest_categories(shelf: Shelf, trail: Trail) -> list[str]:

@@ -52,7 +52,7 @@ class FakeRay:
         ids = ranked[: min(query.n, self.short)]
         count = len(ids)
         scores = [1.0 - place / 100 for place in range(count)]
-        return wire.RankedSlate(ids, scores, ["two_tower"] * count, ["For you"] * count, "ranked")
+        return wire.RankedSlate(ids, scores, ["two-tower"] * count, ["For you"] * count, "ranked")
 
 
 @pytest.fixture(scope="session")

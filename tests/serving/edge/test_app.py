@@ -59,8 +59,8 @@ async def test_a_slate_has_the_form_of_the_design(client: httpx.AsyncClient) -> 
         "user_id": "7",
         "scene": "home",
         "items": [
-            {"item_id": "i59", "score": 1.0, "position": 0, "source": "two_tower", "reason": "For you"},
-            {"item_id": "i58", "score": 0.99, "position": 1, "source": "two_tower", "reason": "For you"},
+            {"item_id": "i59", "score": 1.0, "position": 0, "source": "two-tower", "reason": "For you"},
+            {"item_id": "i58", "score": 0.99, "position": 1, "source": "two-tower", "reason": "For you"},
         ],
         "model_version": "model-1",
         "experiments": {},

@@ -16,7 +16,7 @@ from tastemaker_serving.edge.state import connect
 
 from .conftest import free_port
 
-ITEMS = (SlateItem("i1", 0.5, 0, "two_tower", "For you"),)
+ITEMS = (SlateItem("i1", 0.5, 0, "two-tower", "For you"),)
 
 
 @pytest.fixture
