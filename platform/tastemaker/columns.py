@@ -44,5 +44,4 @@ POPULARITY_SCORE_7D: Final = "popularity_score_7d"
 
 # Feature rows
 EVENT_TIMESTAMP: Final = "event_timestamp"
-CREATED_TIMESTAMP: Final = "created"
 FEATURE_AGE_S: Final = "feature_age_s"

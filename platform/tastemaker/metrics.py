@@ -13,9 +13,6 @@ from prometheus_client import Counter, Gauge, Histogram
 LATENCY_BUCKETS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0)
 """Seconds, 1 ms to 2 s: finest around the budgets of a stage (2 to 30 ms) and of a request (100 ms)."""
 
-AGE_BUCKETS: Final = (1.0, 10.0, 60.0, 600.0, 3600.0, 6 * 3600.0, 86_400.0, 7 * 86_400.0)
-"""Seconds, 1 s to one week: features are rebuilt hourly or daily."""
-
 REQUEST_SECONDS: Final = Histogram(
     "tastemaker_request_seconds",
     "Time from the request's arrival at the edge to its answer, by route template and HTTP status code",
@@ -48,7 +45,4 @@ EVENT_LAG_SECONDS: Final = Histogram(
 )
 STREAM_BACKLOG_EVENTS: Final = Gauge(
     "tastemaker_stream_backlog_events", "Events in the stream that a consumer group has not read yet", ["group"]
-)
-FEATURE_AGE_SECONDS: Final = Histogram(
-    "tastemaker_feature_age_seconds", "Age of the user feature rows that were used online", buckets=AGE_BUCKETS
 )

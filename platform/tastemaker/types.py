@@ -7,9 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 ServedFrom = Literal["cache", "ranked", "candidates", "session", "segment", "trending", "static"]
-"""The rungs of the fallback ladder, best first; `cache` is both the fast path and a rung (stale entries allowed)."""
-
-LADDER: tuple[ServedFrom, ...] = ("ranked", "candidates", "cache", "session", "segment", "trending", "static")
+"""Where a slate came from: the rungs of the fallback ladder; `cache` is the fast path, too (a rung when stale)."""
 
 
 @dataclass(frozen=True, slots=True)
