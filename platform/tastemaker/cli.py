@@ -18,6 +18,8 @@ from rich.table import Table
 from tastemaker import config
 from tastemaker.data_cli import data
 from tastemaker.errors import TastemakerError
+from tastemaker.rollout.cli import rollout
+from tastemaker.rollout.operator_cli import operator
 
 app = typer.Typer(
     help="A whole production recommender: data, features, training, registry, serving.\n\n"
@@ -30,6 +32,8 @@ app = typer.Typer(
 registry_app = typer.Typer(help="Model versions and the aliases that point at them.", no_args_is_help=True)
 app.add_typer(data, name="data")
 app.add_typer(registry_app, name="registry")
+app.add_typer(rollout, name="rollout")
+app.add_typer(operator, name="operator")
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
@@ -61,6 +65,20 @@ def promote(
     ref = registry.resolve(version)
     registry.promote(ref.version, alias)
     print(f"{ref} is now {alias}.")
+
+
+@registry_app.command()
+def download(
+    version: Annotated[str, typer.Argument(help="Version number, or an alias such as champion.")],
+    as_json: JSON = False,
+) -> None:
+    """Fetch a version's bundle into the state directory, once, and print where it lies."""
+    from tastemaker.registry import Registry
+
+    registry = Registry(config.load())
+    ref = registry.resolve(version)
+    path = registry.download(ref)
+    print(json.dumps({"version": str(ref), "path": str(path)}) if as_json else path)
 
 
 @app.command()

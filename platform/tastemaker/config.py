@@ -87,6 +87,9 @@ class Edge(Section):
     cache_ttl_s: int = Field(300, ge=0, description="life of a cached slate; 0 switches the cache off")
     stale_ttl_s: int = Field(86_400, ge=0, description="how long an old slate may still serve as a fallback")
     batch: MicroBatch = MicroBatch()
+    routing_file: Path | None = Field(
+        None, description="copy of the routing document for an edge that starts while Redis is away"
+    )
 
 
 class Scaling(Section):
@@ -142,6 +145,33 @@ class Serving(Section):
     funnel: Funnel = Funnel()
 
 
+class Ranking(Section):
+    """Who scores the candidates: the Ray deployment, or a KServe model of the same bundle (docs/kserve.md)."""
+
+    backend: Literal["ray", "kserve"] = "ray"
+    protocol: Literal["grpc", "rest"] = Field("grpc", description="of the KServe model; gRPC costs far less")
+    url: str | None = Field(
+        None,
+        description="HOST:PORT of the KServe model, https:// before it for TLS; {version} in it becomes the number of "
+        "the model version that this recommender serves",
+    )
+
+    @model_validator(mode="after")
+    def _kserve_is_somewhere(self) -> Ranking:
+        if self.backend == "kserve" and not self.url:
+            raise ValueError("`backend: kserve` needs `url`, such as ranker:8081")
+        return self
+
+
+class KServe(Section):
+    """The model server of `tastemaker serve kserve`. It listens on every interface, as KServe's does."""
+
+    rest_port: int = Field(8080, ge=1, le=65535)
+    grpc_port: int = Field(8081, ge=1, le=65535)
+    max_batch: int = Field(32, ge=1, description="users of concurrent calls that share one kernel call")
+    threads: int = Field(1, ge=1, description="threads of each model's kernels")
+
+
 class Ingest(Section):
     """The worker between the stream and everything that learns from it."""
 
@@ -152,6 +182,7 @@ class Ingest(Section):
         21_600, ge=60, description="a repeated event_id is recognised online for so long; some 100 bytes of Redis each"
     )
     stream_length: int = Field(1_000_000, ge=1, description="events kept in the stream, at least")
+    metrics_port: int = Field(0, ge=0, le=65535, description="/metrics of the worker, on every interface; 0 = none")
 
 
 class Settings(BaseSettings):
@@ -175,6 +206,8 @@ class Settings(BaseSettings):
     event_types: Annotated[dict[str, EventType], Field(min_length=1)] = DEFAULT_EVENT_TYPES
     edge: Edge = Edge()
     serving: Serving = Serving()
+    ranking: Ranking = Ranking()
+    kserve: KServe = KServe()
     ingest: Ingest = Ingest()
     feast_registry: str | None = Field(
         None, description="path, s3:// or gs:// URL of a file, or SQLAlchemy URL; default: `home`/feast/registry.db"

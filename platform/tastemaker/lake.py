@@ -149,6 +149,13 @@ class Lake:
         with self._fs.open(f"{self._root}/{name}", "rb") as stream:
             return pq.read_table(stream)
 
+    def rows(self, name: str) -> int:
+        """Rows of the Parquet file `name`, by its footer; 0 when it is not there."""
+        if not self.exists(name):
+            return 0
+        with self._fs.open(f"{self._root}/{name}", "rb") as stream:
+            return int(pq.read_metadata(stream).num_rows)
+
     def write(self, name: str, table: pa.Table) -> None:
         """Write `table` as the Parquet file `name`, whole or not at all; what was there is replaced."""
         self._publish(name, lambda stream: pq.write_table(table, stream, compression="zstd"))

@@ -6,6 +6,7 @@ request never appears in one.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -32,6 +33,12 @@ CACHE: Final = Counter("tastemaker_cache_total", "Look-ups in the slate cache: h
 BATCH_SIZE: Final = Histogram(
     "tastemaker_batch_size", "Requests that shared one call to Ray Serve", buckets=(1, 2, 4, 8, 16, 32, 64, 128)
 )
+KERNEL_BATCH_USERS: Final = Histogram(
+    "tastemaker_kernel_batch_users",
+    "Users, of one or several calls, that shared one kernel call of a KServe model",
+    ["model"],
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128),
+)
 EVENTS: Final = Counter(
     "tastemaker_events_total",
     "Events, by what became of them: accepted or refused at the edge; applied to the online state, duplicate, "
@@ -45,4 +52,36 @@ EVENT_LAG_SECONDS: Final = Histogram(
 )
 STREAM_BACKLOG_EVENTS: Final = Gauge(
     "tastemaker_stream_backlog_events", "Events in the stream that a consumer group has not read yet", ["group"]
+)
+USER_FEATURES_AGE_SECONDS: Final = Gauge(
+    "tastemaker_user_features_age_seconds",
+    "Time since the online store was last filled with users' features; NaN where nobody knows",
+)
+CATALOGUE_COVERAGE_RATIO: Final = Gauge(
+    "tastemaker_catalogue_coverage_ratio",
+    "Share of the catalogue that slates showed in the last 24 hours; NaN where nobody knows",
+)
+# Every process has every metric; one that never observes these must not claim an age or a share of zero.
+USER_FEATURES_AGE_SECONDS.set(math.nan)
+CATALOGUE_COVERAGE_RATIO.set(math.nan)
+
+CLICKS: Final = Counter("tastemaker_clicks_total", "Positive events that name the slate they came from", ["scene"])
+COLOUR_REQUESTS: Final = Counter(
+    "tastemaker_colour_requests_total",
+    "Requests that the edge sent to a colour, by outcome: ok, fallback (a lower rung than ranked) or error",
+    ["colour", "outcome"],
+)
+COLOUR_SECONDS: Final = Histogram(
+    "tastemaker_colour_seconds", "Time that a colour took to answer the edge", ["colour"], buckets=LATENCY_BUCKETS
+)
+ROUTING_WEIGHT: Final = Gauge(
+    "tastemaker_routing_weight", "Per cent of the users whom the edge sends to a colour", ["colour"]
+)
+ROLLOUT_PHASE: Final = Gauge(
+    "tastemaker_rollout_phase", "1 for the phase that a rollout is in, 0 for the others", ["rollout", "phase"]
+)
+ROLLOUT_PHASE_SECONDS: Final = Gauge(
+    "tastemaker_rollout_phase_seconds",
+    "Time since a rollout entered its phase or step, final phases included",
+    ["rollout", "phase"],
 )

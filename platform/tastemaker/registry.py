@@ -26,6 +26,8 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 EXPERIMENT = "tastemaker"
 ARTIFACT = "bundle"
+ITEMS = "items"
+"""Parameter of a version: the size of its bundle's catalogue."""
 
 
 class Registry:
@@ -68,9 +70,37 @@ class Registry:
         return ModelRef(self._name, str(version), source)
 
     def promote(self, version: str, alias: str = CHAMPION) -> None:
-        """Point `alias` at `version`."""
+        """Point `alias` at `version`.
+
+        Raises:
+            NotFound: there is no such version.
+            Unavailable: the registry does not answer.
+        """
+        from mlflow.exceptions import MlflowException
+
         self.resolve(version)
-        self._client.set_registered_model_alias(self._name, alias, version)
+        try:
+            self._client.set_registered_model_alias(self._name, alias, version)
+        except MlflowException as error:
+            raise self._silent(error) from error
+
+    def catalogue(self, version: str) -> int | None:
+        """How many items the version's bundle has, as training noted; None where it did not.
+
+        Raises:
+            NotFound: there is no such version.
+            Unavailable: the registry does not answer.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            run_id = self._client.get_model_version(self._name, version).run_id
+            noted = self._client.get_run(run_id).data.params.get(ITEMS) if run_id else None
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                raise NotFound(f"the registry has no {self._name!r} version {version!r}") from error
+            raise self._silent(error) from error
+        return int(noted) if noted else None
 
     def resolve(self, ref: str = CHAMPION) -> ModelRef:
         """The version that a number or an alias names.
@@ -92,11 +122,16 @@ class Registry:
                     f"the registry at {self._settings.tracking_uri} has no {self._name!r} version {ref!r}",
                     "Train one with `tastemaker train`",
                 ) from error
-            raise Unavailable(
-                f"the registry at {self._settings.tracking_uri} does not answer: {str(error)[:200]}",
-                "Check MLFLOW_TRACKING_URI",
-            ) from error
+            raise self._silent(error) from error
         return ModelRef(self._name, str(found.version), str(found.source))
+
+    def has(self, ref: str) -> bool:
+        """Whether a number or an alias names a version."""
+        try:
+            self.resolve(ref)
+        except NotFound:
+            return False
+        return True
 
     def versions(self) -> list[tuple[str, tuple[str, ...]]]:
         """Every version, newest first, with the aliases that point at it."""
@@ -127,6 +162,10 @@ class Registry:
             shutil.rmtree(target, ignore_errors=True)
             os.rename(got, target)
         return target
+
+    def _silent(self, error: Exception) -> Unavailable:
+        uri = self._settings.tracking_uri
+        return Unavailable(f"the registry at {uri} does not answer: {str(error)[:200]}", "Check MLFLOW_TRACKING_URI")
 
     def _experiment_id(self) -> str:
         found = self._client.get_experiment_by_name(EXPERIMENT)

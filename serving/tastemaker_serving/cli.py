@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 serve = typer.Typer(help="Serve slates: the whole online path on this machine, or one part of it.")
 bench = typer.Typer(no_args_is_help=True)
 
-BundlePath = Annotated[Path, typer.Option("--bundle", help="Directory of the model bundle.")]
-ModelVersion = Annotated[str, typer.Option(help="Name of the bundle's version in answers and metrics.")]
+BundlePath = Annotated[Path | None, typer.Option("--bundle", help="Directory of the model bundle.")]
+ModelVersion = Annotated[str | None, typer.Option(help="Name of the bundle's version in answers and metrics.")]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
@@ -54,8 +54,11 @@ def everything(
 
 
 @serve.command()
-def edge(bundle: BundlePath, model_version: ModelVersion) -> None:
-    """Run the front door alone."""
+def edge(bundle: BundlePath = None, model_version: ModelVersion = None) -> None:
+    """Run the front door alone.
+
+    Without a bundle it waits for the routing document that the operator writes, and fetches what it names.
+    """
     from tastemaker.embedded import connect_url
     from tastemaker_serving.edge.app import run
 
@@ -64,13 +67,34 @@ def edge(bundle: BundlePath, model_version: ModelVersion) -> None:
 
 
 @serve.command()
-def models(bundle: BundlePath, model_version: ModelVersion) -> None:
+def models(
+    bundle: BundlePath = None,
+    model_version: ModelVersion = None,
+    model: Annotated[str, typer.Option(help="Without --bundle: version number or alias in the registry.")] = "champion",
+) -> None:
     """Run the Ray Serve deployments alone."""
     from tastemaker.embedded import connect_url
     from tastemaker_serving.ray_host import run_models
 
     settings = config.load()
-    run_models(settings, bundle, model_version, connect_url(settings), stop_flag())
+    if bundle is None:
+        bundle, model_version = resolve(settings, model)
+    run_models(settings, bundle, model_version or bundle.name, connect_url(settings), stop_flag())
+
+
+@serve.command()
+def kserve(
+    bundle: BundlePath = None,
+    model_version: ModelVersion = None,
+    model: Annotated[str, typer.Option(help="Without --bundle: version number or alias in the registry.")] = "champion",
+) -> None:
+    """Run the ranker and the user tower as KServe models (Open Inference Protocol v2, REST and gRPC)."""
+    from tastemaker_serving.kserve import run
+
+    settings = config.load()
+    if bundle is None:
+        bundle, model_version = resolve(settings, model)
+    run(settings, bundle, model_version or bundle.name)
 
 
 @bench.callback()
@@ -111,6 +135,40 @@ def serve_benchmark(
         for part, number in value.items() if isinstance(value, dict) else [("", value)]:
             table.add_row(f"{name} {part}".strip(), str(number))
     Console().print(table)
+
+
+@bench.command("traffic")
+def traffic(
+    url: Annotated[str | None, typer.Option(help="The edge; by default the one of the settings.")] = None,
+    rate: Annotated[float, typer.Option(min=0.1, help="Slates asked for per second.")] = 20,
+    seconds: Annotated[float | None, typer.Option(min=1, help="Stop after so long; by default on Ctrl-C.")] = None,
+    as_json: JSON = False,
+) -> None:
+    """Play viewers: users of the lake ask for slates and click on what the crowd likes.
+
+    For demonstrations and rehearsals, so that a rollout has something to measure. Exit code 1 when a request failed.
+    """
+    import asyncio
+
+    from tastemaker import columns
+    from tastemaker.lake import Lake
+    from tastemaker_serving.traffic import Crowd, appeal_of
+
+    settings = config.load()
+    events = Lake(settings.lake).events()
+    users = events[columns.USER_ID].unique().to_pylist()
+    key = settings.edge.api_key.get_secret_value() if settings.edge.api_key else None
+    edge = url or f"http://{settings.edge.host}:{settings.edge.port}"
+    crowd = Crowd(edge, users, appeal_of(events), key)
+    console = Console(stderr=True)
+    with until_interrupted(), console.status("starting") as status:
+        asyncio.run(
+            crowd.live(rate, seconds, lambda tally: status.update(f"{tally.requests} slates, {tally.failed} failed"))
+        )
+    summary = crowd.tally.summary()
+    print(json.dumps(summary) if as_json else "\n".join(f"{name}: {value}" for name, value in summary.items()))
+    if crowd.tally.failed:
+        raise typer.Exit(1)
 
 
 def demo(

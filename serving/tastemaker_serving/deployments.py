@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -81,7 +81,7 @@ class Recommender:
         redis_url: str,
         settings: config.Settings,
         candidate_generator: DeploymentHandle[Any],
-        ranker: DeploymentHandle[Any],
+        ranker: DeploymentHandle[Any] | None,
     ) -> None:
         # Imported here: Feast takes seconds, and the other replicas do without it.
         from tastemaker.features.store import Features
@@ -91,7 +91,11 @@ class Recommender:
         self._model = models.load_personal(bundle.read(bundle_path, only=models.PERSONAL_PARTS))
         self._version = model_version
         self._funnel = settings.serving.funnel
-        self._hops = {"candidates": candidate_generator, "ranker": ranker}
+        ranks, ping = (ranker.remote, ranker.ping.remote) if ranker else _kserve_ranker(settings, model_version)
+        self._pings: dict[str, Callable[[], Awaitable[bool]]] = {
+            "candidates": candidate_generator.ping.remote,
+            "ranker": ping,
+        }
         self._reader = Reader(
             Redis.from_url(redis_url),
             Features(settings, redis_url),
@@ -100,7 +104,7 @@ class Recommender:
         )
         self._steps = Steps(
             generate=lambda wanted: _bounded(candidate_generator.remote(wanted), sizes.candidate_generator.timeout_ms),
-            rank=lambda asked: _bounded(ranker.remote(asked), sizes.ranker.timeout_ms),
+            rank=lambda asked: _bounded(ranks(asked), sizes.ranker.timeout_ms),
         )
 
     async def __call__(self, request: Request) -> Response:
@@ -136,10 +140,9 @@ class Recommender:
 
     async def _health(self) -> Response:
         """Deep: every deployment answers. Without the ranker slates are in retrieval order, so that is no outage."""
-        names = list(self._hops)
-        pings = (_bounded(self._hops[name].ping.remote(), HEALTH_TIMEOUT_S * 1e3) for name in names)
+        pings = (_bounded(ping(), HEALTH_TIMEOUT_S * 1e3) for ping in self._pings.values())
         found = await asyncio.gather(*pings, return_exceptions=True)
-        state = {name: "ok" if answer is True else "away" for name, answer in zip(names, found, strict=True)}
+        state = {name: "ok" if answer is True else "away" for name, answer in zip(self._pings, found, strict=True)}
         body = json.dumps({"model_version": self._version, **state})
         return Response(body, 200 if state["candidates"] == "ok" else 503, media_type="application/json")
 
@@ -170,12 +173,14 @@ class Recommender:
 
 
 def build_app(settings: config.Settings, bundle_path: Path, model_version: str, redis_url: str) -> serve.Application:
-    """The three deployments, bound together and sized by `settings.serving`."""
+    """The three deployments, bound together and sized by `settings.serving`; a ranker on KServe needs none here."""
     sizes, funnel = settings.serving.deployments, settings.serving.funnel
     generator = _deployment(CandidateGenerator, sizes.candidate_generator).bind(
         bundle_path, funnel, sizes.candidate_generator.threads
     )
-    ranker = _deployment(Ranker, sizes.ranker).bind(bundle_path, funnel, sizes.ranker.threads)
+    ranker = None
+    if settings.ranking.backend == "ray":
+        ranker = _deployment(Ranker, sizes.ranker).bind(bundle_path, funnel, sizes.ranker.threads)
     return _deployment(Recommender, sizes.recommender).bind(
         bundle_path, model_version, redis_url, settings, generator, ranker
     )
@@ -192,6 +197,18 @@ def _deployment(role: type, size: config.Deployment) -> serve.Deployment:
         options["autoscaling_config"] = size.autoscaling.model_dump()
     deployed: serve.Deployment = serve.deployment(**options)(role)
     return deployed
+
+
+def _kserve_ranker(
+    settings: config.Settings, model_version: str
+) -> tuple[Callable[[ToRank], Awaitable[Ranked]], Callable[[], Awaitable[bool]]]:
+    """How to ask the KServe ranker, and how to ask for its health."""
+    # Imported here: KServe takes seconds and belongs to an extra of its own.
+    from tastemaker_serving.kserve_client import RemoteRanker
+
+    budget_s = settings.serving.deployments.ranker.timeout_ms / 1e3
+    remote = RemoteRanker(settings.ranking, model_version, settings.serving.funnel.ranked, budget_s)
+    return remote.rank, remote.ready
 
 
 async def _bounded(response: Awaitable[T], budget_ms: float) -> T:

@@ -24,8 +24,8 @@ from tastemaker.config import Funnel
 from tastemaker.features import cross
 from tastemaker.features.profile import profile_width
 from tastemaker.features.tower_inputs import TowerInputs
+from tastemaker.ray_env import SWITCHES
 from tastemaker_serving import models, pipeline
-from tastemaker_serving.ray_host import SWITCHES
 from tastemaker_serving.stages import rank, sources
 from tastemaker_serving.stages.sources import Wanted
 
@@ -86,7 +86,7 @@ def time_kernels(opened: bundle.Bundle, funnel: Funnel, batch: int) -> dict[str,
 
     rounds = [_round(personal, funnel, gather, seed, batch) for seed in range(ROUNDS)]
     kernels: dict[str, Callable[[Round], object]] = {
-        "user_tower": lambda one: pipeline.embed(personal, one.inputs, one.profiles),
+        "user_tower": lambda one: pipeline.embed(personal.tower, one.inputs, one.profiles),
         "search": lambda one: search(one.users),
         "item_to_item": lambda one: item_to_item(one.inputs),
         "gather": lambda one: gather(one.codes),
@@ -110,7 +110,7 @@ def _round(
     user = random.integers(0, model.user_buckets, (batch, 2))
     inputs = TowerInputs(history, preference, age, user, history.astype(np.int32))
     profiles = random.random((batch, profile_width(len(model.vocabulary))), dtype=np.float32)
-    users = pipeline.embed(model, inputs, profiles)
+    users = pipeline.embed(model.tower, inputs, profiles)
     candidates = min(funnel.candidates, len(model.item_ids))
     codes = random.integers(0, len(model.item_ids), (batch, candidates)).astype(np.int32)
     scores = -np.sort(-random.random((batch, min(funnel.ranked, codes.shape[1])), dtype=np.float32), axis=1)

@@ -7,20 +7,15 @@ started again; the edge answers meanwhile from its fallbacks. Leaving the contex
 from __future__ import annotations
 
 import ctypes
-import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-import httpx
-import psutil
 from filelock import FileLock, Timeout
 from redis import Redis
 
@@ -28,41 +23,24 @@ from tastemaker import embedded
 from tastemaker.config import Settings
 from tastemaker.errors import Conflict, Unavailable
 from tastemaker.features.files import MATERIALIZED_KEY
-
-START_TIMEOUT_S = 180
-STOP_TIMEOUT_S = 30
-FIRST_DELAY_S, LAST_DELAY_S = 1.0, 60.0
-STABLE_S = 60.0
-"""A program that lived this long starts again after the first delay, not after a doubled one."""
-
-
-@dataclass
-class Program:
-    """One child: a `tastemaker` command, and the URL that answers 200 once it is up."""
-
-    name: str
-    arguments: tuple[str, ...]
-    ready_url: str | None = None
-    process: subprocess.Popen[bytes] | None = None
-    started: float = 0.0
-    delay: float = FIRST_DELAY_S
-    due: float = 0.0
-    """When a dead program is to be started again, on the monotonic clock."""
+from tastemaker_serving.laptop import Leader, ProcessColours
+from tastemaker_serving.programs import Program, Programs, last_line
 
 
 class Stack:
-    """The programs of the online path, running."""
+    """The programs of the online path, running. The models are the colour blue; a rollout brings up green beside it."""
 
     def __init__(self, settings: Settings, bundle: Path, redis_url: str, version: str) -> None:
         self.settings = settings
         self.redis_url = redis_url
         self.logs = settings.home / "logs"
         self.url = f"http://{settings.edge.host}:{settings.edge.port}"
-        models_url = f"http://{settings.serving.host}:{settings.serving.port}/healthz"
+        self._version = version
+        self._programs = Programs(self.logs, {"TASTEMAKER_REDIS_URL": redis_url})
+        self._colours = ProcessColours(settings, self._programs, bundle, version)
+        self._leader = Leader(settings, redis_url, self._colours)
         model = ("--bundle", str(bundle), "--model-version", version)
-        self._neighbours = {child.pid for child in psutil.Process().children()}
-        self.programs = [
-            Program("models", ("serve", "models", *model), models_url),
+        self._beside = [
             Program("ingest", ("ingest",)),
             Program("edge", ("serve", "edge", *model), f"{self.url}/healthz"),
         ]
@@ -73,26 +51,27 @@ class Stack:
         Raises:
             Unavailable: a program stopped or did not answer in time; the message ends with its last line.
         """
-        for program in self.programs:
-            self._spawn(program)
+        self._leader.begin(self._version)
+        self._colours.bring_up("blue", self._version.rpartition("/")[2])
+        for program in self._beside:
+            self._programs.start(program)
         self._fill_online(say)
-        for program in self.programs:
+        for program in self._programs.running:
             say(f"starting {program.name}")
-            self._wait(program)
+            self._programs.wait(program)
 
     def watch(self, say: Callable[[str], None]) -> NoReturn:
-        """Keep the programs alive until interrupted."""
+        """Keep the programs alive and lead rollouts until interrupted."""
         while True:
             time.sleep(0.5)
-            for program in self.programs:
-                self._revive(program, say)
+            self._programs.tend(say)
+            self._leader.look(say)
 
     def stop(self) -> None:
         """Stop the programs, last started first; whatever they leave behind is killed."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave half of them running
-        for program in reversed(self.programs):
-            _stop(program.process)
-        self._kill_strays()
+        self._programs.stop()
+        self._leader.close()
 
     def _fill_online(self, say: Callable[[str], None]) -> None:
         """Put users' features and events online if nobody has ever done so; on a cluster a job does."""
@@ -101,66 +80,11 @@ class Stack:
                 return
         say("putting users' features and events online")
         filling = Program("materialize", ("features", "materialize"))
-        self._spawn(filling)
+        self._programs.spawn(filling)
         assert filling.process is not None
         if filling.process.wait() != 0:
-            log = self._log_of(filling)
-            raise Unavailable(f"features could not be put online: {_last_line(log)}", f"See {log}")
-
-    def _spawn(self, program: Program) -> None:
-        self.logs.mkdir(parents=True, exist_ok=True)
-        environment = os.environ | {"TASTEMAKER_REDIS_URL": self.redis_url}
-        command = [sys.executable, "-m", "tastemaker.cli", *program.arguments]
-        with self._log_of(program).open("wb") as log:
-            program.process = subprocess.Popen(
-                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
-            )
-        program.started = time.monotonic()
-
-    def _log_of(self, program: Program) -> Path:
-        return self.logs / f"{program.name}.log"
-
-    def _wait(self, program: Program) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline:
-            assert program.process is not None
-            code = program.process.poll()
-            if code is not None:
-                log = self._log_of(program)
-                raise Unavailable(
-                    f"{program.name} stopped while starting (exit code {code}): {_last_line(log)}", f"See {log}"
-                )
-            if program.ready_url is None or _answers(program.ready_url):
-                return
-            time.sleep(0.2)
-        raise Unavailable(
-            f"{program.name} did not answer at {program.ready_url} within {START_TIMEOUT_S} s",
-            f"See {self._log_of(program)}",
-        )
-
-    def _revive(self, program: Program, say: Callable[[str], None]) -> None:
-        now = time.monotonic()
-        if program.process is not None:
-            code = program.process.poll()
-            if code is None:
-                return
-            program.process = None
-            program.delay = FIRST_DELAY_S if now - program.started > STABLE_S else min(2 * program.delay, LAST_DELAY_S)
-            program.due = now + program.delay
-            say(f"{program.name} stopped (exit code {code}); starting it again in {program.delay:.0f} s")
-        elif now >= program.due:
-            self._kill_strays()
-            self._spawn(program)
-
-    def _kill_strays(self) -> None:
-        """Kill what dead programs left behind: children that are neither a live program nor older than the stack."""
-        known = self._neighbours | {program.process.pid for program in self.programs if program.process is not None}
-        strays = [child for child in psutil.Process().children() if child.pid not in known]
-        family = [member for stray in strays for member in (*stray.children(recursive=True), stray)]
-        for process in family:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(family, timeout=5)
+            log = self._programs.log_of(filling)
+            raise Unavailable(f"features could not be put online: {last_line(log)}", f"See {log}")
 
 
 @contextmanager
@@ -215,30 +139,8 @@ def _refuse_taken_ports(settings: Settings) -> None:
                 ) from error
 
 
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=2).status_code == httpx.codes.OK
-    except httpx.HTTPError:
-        return False
-
-
-def _stop(process: subprocess.Popen[bytes] | None) -> None:
-    if process is None or process.poll() is not None:
-        return
-    process.send_signal(signal.SIGINT)
-    try:
-        process.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-
-
 def _adopt_orphans() -> None:
     """Become the parent of grandchildren whose parent dies, so that they can be found and stopped (Linux only)."""
     if sys.platform == "linux":
         pr_set_child_subreaper = 36
         ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1][:300] if lines else "it said nothing"

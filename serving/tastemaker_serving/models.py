@@ -27,6 +27,7 @@ Program = Callable[..., torch.Tensor]
 PERSONAL_PARTS = ("items", "user_tower", "item_vectors", "neighbours", "neighbour_weights", "vocabulary", "recipe")
 RETRIEVAL_PARTS = ("item_vectors", "index", "neighbours", "neighbour_weights", "popularity", "vocabulary")
 RANKER_PARTS = ("ranker", "ranker_items")
+USER_TOWER_PARTS = ("user_tower", "vocabulary", "recipe")
 """What each deployment reads, so that it checks only those files."""
 
 
@@ -85,12 +86,22 @@ def load_personal(bundle: Bundle) -> Personal:
         titles=items[columns.TITLE].to_pylist(),
         index=KeyIndex.of(item_ids),
         vocabulary=bundle.json("vocabulary"),
-        tower=_program(bundle, "user_tower"),
-        user_buckets=int(bundle.json("recipe")["two_tower"]["user_buckets"]),
+        tower=load_user_tower(bundle),
+        user_buckets=user_buckets(bundle),
         unit_vectors=torch.nn.functional.normalize(_tensor(bundle, "item_vectors"), dim=1),
         neighbours=_array(bundle, "neighbours", np.int32),
         neighbour_weights=_array(bundle, "neighbour_weights", np.float32),
     )
+
+
+def load_user_tower(bundle: Bundle) -> Program:
+    """Load the program that `Personal.tower` describes, alone."""
+    return _program(bundle, "user_tower")
+
+
+def user_buckets(bundle: Bundle) -> int:
+    """How many buckets the user tower hashes user ids into."""
+    return int(bundle.json("recipe")["two_tower"]["user_buckets"])
 
 
 def load_retrieval(bundle: Bundle, popular: int) -> Retrieval:

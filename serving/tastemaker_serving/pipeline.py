@@ -24,7 +24,7 @@ from tastemaker.errors import Unavailable
 from tastemaker.features.tower_inputs import TowerInputs, tower_inputs
 from tastemaker.types import ServedFrom
 from tastemaker_serving import models
-from tastemaker_serving.models import Personal, RankingModel, Retrieval
+from tastemaker_serving.models import Personal, Program, RankingModel, Retrieval
 from tastemaker_serving.stages import filters, sources
 from tastemaker_serving.stages.rank import Ranked, rank, retrieval_order
 from tastemaker_serving.stages.reasons import liked_neighbours
@@ -107,7 +107,7 @@ async def recommend(requests: Requests, model: Personal, steps: Steps, funnel: F
             buckets=model.user_buckets,
             now=requests.now,
         )
-        user_vectors = embed(model, inputs, requests.profiles)
+        user_vectors = embed(model.tower, inputs, requests.profiles)
         segment = strongest_category(requests.profiles[:, requests.profiles.shape[1] - len(model.vocabulary) :])
     with clock.stage("candidates"):
         history = inputs.history.astype(np.int32)
@@ -126,11 +126,11 @@ async def recommend(requests: Requests, model: Personal, steps: Steps, funnel: F
     return Chosen(codes, scores, source, because, segment, served_from, degraded)
 
 
-def embed(model: Personal, inputs: TowerInputs, profiles: Floats) -> Floats:
+def embed(tower: Program, inputs: TowerInputs, profiles: Floats) -> Floats:
     """The user vectors (B, D)."""
     arrays = (inputs.history, inputs.preference, inputs.age, inputs.user, profiles)
     with torch.inference_mode():
-        return model.tower(*map(torch.from_numpy, arrays)).numpy()
+        return tower(*map(torch.from_numpy, arrays)).numpy()
 
 
 def generate(model: Retrieval, wanted: Wanted, limit: int) -> Candidates:

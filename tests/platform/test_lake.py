@@ -81,6 +81,12 @@ def test_a_window_includes_its_start_and_excludes_its_end(lake: Lake) -> None:
     assert ids(lake.events(since=datetime.now(UTC) + timedelta(days=30))) == []
 
 
+def test_rows_are_counted_without_reading_them(lake: Lake) -> None:
+    assert lake.rows("events.parquet") == 0
+    lake.write("events.parquet", events(("a", 1), ("b", 2)))
+    assert lake.rows("events.parquet") == 2
+
+
 def test_a_failed_move_leaves_nothing_visible(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     lake.append_events(events(("a", 0)))
     lake.replace_items(ITEM_SCHEMA.empty_table())

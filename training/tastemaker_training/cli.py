@@ -19,6 +19,9 @@ def train(
     workers: Annotated[int, typer.Option(min=1, help="Ray Train workers; the batch is shared among them.")] = 1,
     gpu: Annotated[bool, typer.Option("--gpu", help="Give each worker a GPU.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    challenger: Annotated[
+        bool, typer.Option("--challenger", help="Leave a champion in place: a rollout shall decide.")
+    ] = False,
     as_json: JSON = False,
 ) -> None:
     """Train on the lake: two-tower, item-to-item table, ranker; evaluate; register the bundle.
@@ -35,7 +38,7 @@ def train(
     from tastemaker_training.run import train as run
 
     chosen = replace(recipes.named(recipe), seed=seed)
-    ref, report = run(Job(config.load(), chosen, Hardware(workers, gpu), Narrator(quiet=as_json)))
+    ref, report = run(Job(config.load(), chosen, Hardware(workers, gpu), Narrator(quiet=as_json), challenger))
     if as_json:
         print(json.dumps({"version": str(ref), "report": report}))
     else:

@@ -18,3 +18,5 @@ class Job:
     recipe: Recipe
     hardware: Hardware
     narrator: Narrator
+    challenge: bool = False
+    """A champion that there is stays in place: a rollout decides."""

@@ -20,7 +20,7 @@ from tastemaker import bundle
 from tastemaker.features.definitions import SERVICE, schema_hash
 from tastemaker.features.store import publish_embeddings
 from tastemaker.lake import Lake
-from tastemaker.registry import CHALLENGER, CHAMPION, Registry
+from tastemaker.registry import CHALLENGER, CHAMPION, ITEMS, Registry
 from tastemaker.types import ModelRef
 from tastemaker_training import cluster
 from tastemaker_training.data import Data, read
@@ -80,11 +80,13 @@ def register(job: Job, draft: Path, report: dict[str, Any]) -> ModelRef:
     recipe, registry = job.recipe, Registry(job.settings)
     served = report["models"]["served"]
     metrics = {name: value for name, value in served.items() if isinstance(value, float)}
-    parameters = {"recipe": recipe.name, "seed": str(recipe.seed)}
+    parameters = {"recipe": recipe.name, "seed": str(recipe.seed), ITEMS: str(report["split"]["items"])}
     ref = registry.register(draft, metrics, parameters, CHALLENGER)
     reasons = refusals(report, recipe.slate)
     if reasons:
         job.narrator.say(f"[yellow]{ref} stays challenger: {'; '.join(reasons)}")
+    elif job.challenge and registry.has(CHAMPION):
+        job.narrator.say(f"{ref} is challenger; a rollout may make it champion")
     else:
         registry.promote(ref.version, CHAMPION)
     return ref

@@ -28,7 +28,7 @@ from tenacity import wait_exponential_jitter as backoff
 
 from tastemaker import metrics
 from tastemaker.config import Settings
-from tastemaker.events import schema, trending
+from tastemaker.events import observe, schema, trending
 from tastemaker.events.stream import Entry, Group
 from tastemaker.features.trail import RECORD, epoch_key, trail_key
 from tastemaker.ids import key_of
@@ -67,9 +67,13 @@ def run(settings: Settings, redis_url: str, stop: threading.Event) -> None:
     """Ingest events until `stop` is set. Waits for a Redis or a lake that is away, as long as it takes.
 
     Raises:
+        Conflict: the port of the metrics cannot be used.
         Exception: a fault that waiting does not mend; both groups have stopped by then.
     """
-    with ThreadPoolExecutor(2, thread_name_prefix="ingest") as pool:
+    with (
+        observe.exposed(settings, redis_url, (ONLINE, LAKE)),
+        ThreadPoolExecutor(2, thread_name_prefix="ingest") as pool,
+    ):
         groups = [pool.submit(follow, settings, redis_url, stop) for follow in (_follow_online, _follow_lake)]
         try:
             wait(groups, return_when=FIRST_COMPLETED)
@@ -130,8 +134,6 @@ def _follow_lake(settings: Settings, redis_url: str, stop: threading.Event) -> N
                 store(lake, entries)
                 group.acknowledge(entries)
                 entries = group.read(LAKE_BATCH) if len(entries) == LAKE_BATCH else []
-            metrics.STREAM_BACKLOG_EVENTS.labels(LAKE).set(group.backlog())
-            metrics.STREAM_BACKLOG_EVENTS.labels(ONLINE).set(Group(redis, ONLINE).backlog())
 
         _repeat(step, group, stop)
 

@@ -91,7 +91,7 @@ class Group:
 
     def backlog(self) -> int:
         """Entries that the group has not read yet, by Redis's own count; 0 where Redis cannot tell."""
-        groups: Any = self._redis.xinfo_groups(STREAM)
+        groups: Any = self._redis.xinfo_groups(STREAM) if self._redis.exists(STREAM) else []
         return next((int(group["lag"] or 0) for group in groups if group["name"] == self.name.encode()), 0)
 
     def _join(self) -> None:

@@ -33,8 +33,8 @@ Counts = npt.NDArray[np.float64]
 
 
 def sums_key(period: str, colour: str) -> str:
-    """Hash of sums: `requests`, `errors`, `fallbacks`, `le:I` (answers within LATENCY_BUCKETS[I], not cumulative; the last
-    one is beyond them), `i:B` and `c:B` (impressions and clicks of user bucket B)."""
+    """Hash of sums: `requests`, `errors`, `fallbacks`, `le:I` (answers within LATENCY_BUCKETS[I], not cumulative; the
+    last one is beyond them), `i:B` and `c:B` (impressions and clicks of user bucket B)."""
     return f"tm:meter:{{{period}}}:{colour}"
 
 

@@ -1,7 +1,7 @@
 """Which colour a user belongs to: one small document, written by whoever leads the rollout, read by every edge.
 
-It lies in Redis and is announced there; edges keep the last one they saw. A user's place is a hash of the document's salt
-and their id, and the newcomer's share grows from zero: no one who saw the new colour is moved back by a larger weight.
+It lies in Redis; edges look twice a second and keep the last one they saw. A user's place is a hash of the document's
+salt and their id, and the newcomer's share grows from zero: a larger weight moves no one back who saw the new colour.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import xxhash
 from redis import Redis
 
 KEY: Final = "tm:routing"
-"""Holds the document; its channel of the same name says when it changed."""
+"""Holds the document."""
 
 WHOLE: Final = 1 << 64
 
@@ -69,13 +69,7 @@ def read(redis: Redis) -> Routing | None:
 def write(redis: Redis, routing: Routing) -> bool:
     """Make every edge follow `routing`. Returns whether it was another one before."""
     document = encode(routing)
-    if redis.get(KEY) == document:
-        return False
-    with redis.pipeline(transaction=True) as pipe:
-        pipe.set(KEY, document)
-        pipe.publish(KEY, "changed")
-        pipe.execute()
-    return True
+    return redis.set(KEY, document, get=True) != document
 
 
 def place(salt: str, user_id: str) -> float:

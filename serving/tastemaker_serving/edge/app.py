@@ -29,8 +29,8 @@ from tastemaker_serving.edge.routes import RECOMMENDATIONS, get_recommendations,
 RETRY_AFTER_S = 1
 
 
-def run(settings: Settings, bundle_path: Path, model_version: str, redis_url: str) -> None:
-    """Serve the edge until SIGINT or SIGTERM; requests under way are finished first."""
+def run(settings: Settings, bundle_path: Path | None, model_version: str | None, redis_url: str) -> None:
+    """Serve the edge until SIGINT or SIGTERM; requests under way are finished first. See `create_app`."""
     uvicorn.run(
         create_app(settings, bundle_path, redis_url, model_version),
         host=settings.edge.host,
@@ -43,10 +43,14 @@ def run(settings: Settings, bundle_path: Path, model_version: str, redis_url: st
     )
 
 
-def create_app(settings: Settings, bundle_path: Path, redis_url: str, model_version: str | None = None) -> Starlette:
-    """The edge over the bundle at `bundle_path`. It starts and answers whether or not Redis and Ray Serve do.
+def create_app(
+    settings: Settings, bundle_path: Path | None, redis_url: str, model_version: str | None = None
+) -> Starlette:
+    """The edge. It starts and answers whether or not Redis and Ray Serve do.
 
     Args:
+        bundle_path: what answers without Ray come from until a routing document names another version. None: it is not
+            ready until there is a routing document, whose version it fetches from the registry.
         model_version: what answers from memory call the bundle; by default what it calls itself.
 
     Raises:
@@ -54,7 +58,7 @@ def create_app(settings: Settings, bundle_path: Path, redis_url: str, model_vers
         NotFound, BundleMismatch: the bundle cannot be used.
     """
     check_exposure(settings.edge)
-    loaded = shelf.load(bundle_path, model_version)
+    loaded = shelf.load(bundle_path, model_version) if bundle_path else None
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

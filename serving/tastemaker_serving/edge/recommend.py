@@ -11,6 +11,7 @@ import numpy as np
 from tastemaker.features import trail as trails
 from tastemaker.features.trail import Trail
 from tastemaker.metrics import CACHE, SLATES
+from tastemaker.rollout.routing import Target
 from tastemaker.types import ServedFrom, Slate, SlateItem
 from tastemaker_serving import wire
 from tastemaker_serving.edge import ladder
@@ -36,13 +37,15 @@ async def recommend(edge: Edge, query: wire.Query, *, force_refresh: bool = Fals
     """The user's slate. It always has items while the catalogue has some that are neither seen nor excluded."""
     deadline = asyncio.get_running_loop().time() + edge.settings.edge.deadline_ms / 1000
     watch = Stopwatch()
-    variant = variant_of(edge.shelf.version, query.scene, query.device, query.n, query.exclude)
+    target = edge.colours.target_of(query.user_id)
+    variant = variant_of(target.version, query.scene, query.device, query.n, query.exclude)
     found = await _look_up(edge, watch, query.user_id, variant, force_refresh=force_refresh)
     if found.entry is not None and found.fresh and not force_refresh:
-        return _slate(query, watch, Composed("cache", found.entry.items, found.entry.model_version))
+        cached = Composed("cache", found.entry.items, found.entry.model_version)
+        return _slate(edge, query, watch, cached, target)
     answer = await _rank(edge, watch, query, deadline)
     composed = await _compose(edge, watch, query, answer, found.entry)
-    if answer is not None and not watch.degraded and answer.model_version == edge.shelf.version:
+    if answer is not None and not watch.degraded and answer.model_version == target.version:
         with watch.stage("cache_write"):
             await edge.cache.write(
                 query.user_id,
@@ -52,7 +55,7 @@ async def recommend(edge: Edge, query: wire.Query, *, force_refresh: bool = Fals
                 segment=answer.slate.segment,
                 items=composed.items,
             )
-    return _slate(query, watch, composed)
+    return _slate(edge, query, watch, composed, target)
 
 
 async def trail_of(edge: Edge, watch: Stopwatch, user_id: str) -> Trail:
@@ -85,8 +88,7 @@ async def _look_up(edge: Edge, watch: Stopwatch, user_id: str, variant: str, *, 
 async def _rank(edge: Edge, watch: Stopwatch, query: wire.Query, deadline: float) -> Answer | None:
     answer: Answer | None = None
     with watch.stage("ray"):
-        async with asyncio.timeout_at(deadline):
-            answer = await edge.recommender.ask(query)
+        answer = await edge.colours.ask(query, deadline)
     if answer is not None:
         watch.stage_ms.update(answer.stage_ms)
         watch.degraded += [*answer.degraded, *answer.slate.degraded]
@@ -119,7 +121,7 @@ def _rungs(edge: Edge, answer: Answer | None, entry: Entry | None, trail: Trail)
         yield "cache", ladder.stale(entry.items)
     yield "session", ladder.session(shelf, trail)
     yield "segment", ladder.segment(shelf, [segment] if segment else ladder.strongest_categories(shelf, trail))
-    yield "trending", ladder.trending(shelf, edge.trending.hot)
+    yield "trending", ladder.trending(shelf, edge.trending.hot(shelf))
     yield "static", ladder.static(shelf)
 
 
@@ -131,8 +133,9 @@ def _version(edge: Edge, served_from: ServedFrom, answer: Answer | None, entry: 
     return edge.shelf.version
 
 
-def _slate(query: wire.Query, watch: Stopwatch, composed: Composed) -> Slate:
+def _slate(edge: Edge, query: wire.Query, watch: Stopwatch, composed: Composed, target: Target) -> Slate:
     SLATES.labels(composed.served_from, query.scene).inc()
+    edge.colours.meter.shown(target.colour, query.user_id, [item.item_id for item in composed.items])
     return Slate(
         request_id=query.request_id,
         user_id=query.user_id,

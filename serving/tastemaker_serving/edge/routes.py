@@ -15,8 +15,8 @@ from starlette.responses import Response
 
 from tastemaker.errors import InvalidInput, NotFound, Unavailable
 from tastemaker.events import schema, stream
-from tastemaker.metrics import EVENTS
-from tastemaker.types import Slate
+from tastemaker.metrics import CLICKS, EVENTS
+from tastemaker.types import Event, Slate
 from tastemaker_serving import wire
 from tastemaker_serving.edge import documents, ladder, parameters
 from tastemaker_serving.edge.answers import Accepted, Alive, Dependency, ItemList, Readiness
@@ -77,7 +77,8 @@ async def get_similar(request: Request) -> Response:
 @router.get("/v1/trending", **documents.TRENDING)
 async def get_trending(request: Request) -> Response:
     """What users take to now, topped up with what has been popular all along."""
-    shelf, hot = edge_of(request).shelf, edge_of(request).trending.hot
+    edge = edge_of(request)
+    shelf, hot = edge.shelf, edge.trending.hot(edge.shelf)
     wanted = parameters.parse(request.scope["query_string"], parameters.TrendingParameters)
     category = wanted.category
     if category is None:
@@ -105,6 +106,7 @@ async def post_events(request: Request) -> Response:
         await stream.publish(edge.redis, events, edge.settings.ingest.stream_length)
     for event in events:
         EVENTS.labels(event.event_type, "accepted").inc()
+        _note_click(edge, event)
     return _json(Accepted([event.event_id for event in events]), status=202)
 
 
@@ -118,12 +120,13 @@ async def get_health(request: Request) -> Response:
 async def get_readiness(request: Request) -> Response:
     """Ready once the catalogue is in memory; `degraded` while a dependency is away and slates are less personal."""
     edge = edge_of(request)
-    redis, ray = await asyncio.gather(_ask(edge.redis_breaker), _ask(edge.recommender.breaker))
+    shelf = edge.shelf
+    redis, ray = await asyncio.gather(_ask(edge.redis_breaker), _ask(edge.colours.breaker))
     return _json(
         Readiness(
             status="ready" if redis.up and ray.up else "degraded",
-            model_version=edge.shelf.version,
-            items=len(edge.shelf.item_ids),
+            model_version=shelf.version,
+            items=len(shelf.item_ids),
             dependencies={"redis": redis, "ray": ray},
         )
     )
@@ -133,6 +136,15 @@ async def get_readiness(request: Request) -> Response:
 async def get_metrics(request: Request) -> Response:
     """Prometheus metrics of this process."""
     return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
+
+
+def _note_click(edge: Edge, event: Event) -> None:
+    """A positive event that names a request is a click on its slate."""
+    positive = edge.settings.event_type(event.event_type).preference(event.value) > 0
+    if event.request_id is None or not positive or edge.colours.routing is None:
+        return
+    CLICKS.labels(event.scene if event.scene in parameters.SCENES else "").inc()
+    edge.colours.meter.clicked(edge.colours.target_of(event.user_id).colour, event.user_id)
 
 
 def edge_of(request: Request) -> Edge:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,14 +16,20 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from tastemaker.config import Settings
+from tastemaker.errors import Unavailable
+from tastemaker.rollout.routing import Routing, Target
 from tastemaker_serving.edge.breaker import Breaker
 from tastemaker_serving.edge.cache import SlateCache
-from tastemaker_serving.edge.ray_serve import Recommender
+from tastemaker_serving.edge.colours import Colours
+from tastemaker_serving.edge.meter import Meter
 from tastemaker_serving.edge.shelf import Shelf
+from tastemaker_serving.edge.shelves import Shelves
 from tastemaker_serving.edge.trending import Trending
 
 REDIS_TIMEOUT_S = 0.1
 """Redis answers in a millisecond; beyond this it hangs, and the ladder answers sooner."""
+
+STOP_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -31,42 +37,69 @@ class Edge:
     """The dependencies, each behind its breaker, and what needs none."""
 
     settings: Settings
-    shelf: Shelf
+    shelves: Shelves
     redis: Redis
     redis_breaker: Breaker
     cache: SlateCache
-    recommender: Recommender
+    colours: Colours
     trending: Trending
+
+    @property
+    def shelf(self) -> Shelf:
+        """The catalogue in memory.
+
+        Raises:
+            Unavailable: no model was deployed yet.
+        """
+        if self.shelves.current is None:
+            raise Unavailable("no model is deployed yet", "Import data and train one: see `tastemaker train --help`")
+        return self.shelves.current
 
 
 @asynccontextmanager
-async def opened(settings: Settings, shelf: Shelf, redis_url: str) -> AsyncIterator[Edge]:
-    """An edge that serves. Neither Redis nor Ray need answer now or later."""
+async def opened(settings: Settings, shelf: Shelf | None, redis_url: str) -> AsyncIterator[Edge]:
+    """An edge that serves. Neither Redis nor Ray need answer now or later.
+
+    With a shelf, its version is what `settings.serving` answers until a routing document says otherwise.
+    """
     redis = connect(redis_url)
-    timeout_s = settings.edge.deadline_ms / 1000
-    ray_url = f"http://{settings.serving.host}:{settings.serving.port}"
     async with ClientSession(cookie_jar=DummyCookieJar()) as client:
         redis_breaker = Breaker("Redis", lambda: cast("Awaitable[bool]", redis.ping()), (RedisError, OSError))
+        meter = Meter(redis, redis_breaker)
         edge = Edge(
             settings=settings,
-            shelf=shelf,
+            shelves=Shelves(shelf),
             redis=redis,
             redis_breaker=redis_breaker,
             cache=SlateCache(redis, redis_breaker, settings.edge),
-            recommender=Recommender(client, ray_url, settings.edge.batch, timeout_s),
-            trending=Trending(redis, redis_breaker, shelf),
+            colours=Colours(client, settings, meter, None if shelf is None else _alone(settings, shelf)),
+            trending=Trending(redis, redis_breaker),
         )
-        refreshing = asyncio.create_task(edge.trending.keep_fresh())
+        background = [
+            asyncio.create_task(work)
+            for work in (
+                edge.trending.keep_fresh(),
+                edge.colours.keep_following(redis, redis_breaker),
+                edge.shelves.keep_current(edge.colours),
+                meter.keep_flushing(),
+            )
+        ]
         try:
             yield edge
         finally:
-            refreshing.cancel()
-            with suppress(asyncio.CancelledError):
-                await refreshing
-            await edge.recommender.close()
+            for task in background:
+                task.cancel()
+            # A client that is just giving up may swallow the cancellation; nobody waits for it.
+            await asyncio.wait(background, timeout=STOP_S)
+            await edge.colours.close()
             await edge.cache.close()
             await redis_breaker.close()
             await redis.aclose()
+
+
+def _alone(settings: Settings, shelf: Shelf) -> Routing:
+    """Everyone belongs to the one Ray Serve that the settings name."""
+    return Routing(Target("blue", f"http://{settings.serving.host}:{settings.serving.port}", shelf.version))
 
 
 def connect(url: str) -> Redis:

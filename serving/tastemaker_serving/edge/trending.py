@@ -18,20 +18,28 @@ WINDOW: trending.Window = "1h"
 
 
 class Trending:
-    """`hot` are the codes of trending items with their decayed counts, best first; empty until events arrive."""
+    """What users do now, as of the last refresh; nothing until events arrive."""
 
-    def __init__(self, redis: Redis, breaker: Breaker, shelf: Shelf) -> None:
-        self.hot: tuple[tuple[int, float], ...] = ()
+    def __init__(self, redis: Redis, breaker: Breaker) -> None:
         self._redis = redis
         self._breaker = breaker
-        self._shelf = shelf
+        self._counted: tuple[tuple[str, float], ...] = ()
+        self._coded: tuple[Shelf | None, tuple[tuple[int, float], ...]] = (None, ())
+
+    def hot(self, shelf: Shelf) -> tuple[tuple[int, float], ...]:
+        """Codes of the trending items that are on the shelf, with their decayed counts, best first."""
+        of, coded = self._coded
+        if of is not shelf:
+            code_of = shelf.code_of
+            coded = tuple((code_of[item_id], score) for item_id, score in self._counted if item_id in code_of)
+            self._coded = shelf, coded
+        return coded
 
     async def refresh(self) -> None:
-        """Read the counters once. Raises `Unavailable` when Redis does not answer; `hot` stays as it was."""
+        """Read the counters once. Raises `Unavailable` when Redis does not answer; all stays as it was."""
         with self._breaker:
             counted = await trending.read(self._redis, WINDOW, int(time.time()))
-        code_of = self._shelf.code_of
-        self.hot = tuple((code_of[item_id], score) for item_id, score in counted if item_id in code_of)
+        self._counted, self._coded = tuple(counted), (None, ())
 
     async def keep_fresh(self) -> None:
         """Refresh until cancelled."""

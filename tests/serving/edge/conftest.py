@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class FakeRay:
         self.short = 1000
         self.lost = 0
         self.degraded: list[str] = []
+        self.version = "model-1"
         self.port = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,7 +42,7 @@ class FakeRay:
         queries = wire.decode_queries(message["body"])
         self.batches.append(queries)
         batch = wire.Batch(
-            "model-1", [self._slate(query) for query in queries[self.lost :]], {"rank": 1.5}, self.degraded
+            self.version, [self._slate(query) for query in queries[self.lost :]], {"rank": 1.5}, self.degraded
         )
         status, body = (200, wire.encode_batch(batch)) if self.healthy else (500, b"broken")
         await send({"type": "http.response.start", "status": status, "headers": []})
@@ -64,6 +65,21 @@ def shelf(bundle_path: Path) -> Shelf:
 @pytest.fixture
 def ray() -> Iterator[FakeRay]:
     """A stand-in that answers until the test stops it."""
+    with standing_in() as fake:
+        yield fake
+
+
+@pytest.fixture
+def newcomer() -> Iterator[FakeRay]:
+    """Another one, with another model."""
+    with standing_in() as fake:
+        fake.version = "model-2"
+        yield fake
+
+
+@contextmanager
+def standing_in() -> Iterator[FakeRay]:
+    """A stand-in for Ray Serve, on a port of its own."""
     fake = FakeRay()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -92,7 +108,9 @@ def settings_for(ray_port: int, **edge: Any) -> config.Settings:
 
 
 @asynccontextmanager
-async def serving(settings: config.Settings, bundle_path: Path, redis_url: str) -> AsyncIterator[httpx.AsyncClient]:
+async def serving(
+    settings: config.Settings, bundle_path: Path | None, redis_url: str
+) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a started edge."""
     app = create_app(settings, bundle_path, redis_url, "model-1")
     async with app.router.lifespan_context(app):

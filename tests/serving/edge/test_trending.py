@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 from redis import Redis
@@ -26,15 +27,21 @@ async def test_hot_items_are_those_that_people_took_to(shelf: Shelf, redis_url: 
     with Redis.from_url(redis_url) as redis:
         count(redis, votes, now)
     async with connect(redis_url) as client:
-        trending = Trending(client, Breaker("Redis", probe, (RedisError, OSError)), shelf)
+        trending = Trending(client, Breaker("Redis", probe, (RedisError, OSError)))
         await trending.refresh()
-    assert [code for code, _ in trending.hot] == [5, 9]
+    assert [code for code, _ in trending.hot(shelf)] == [5, 9]
 
 
-async def test_the_last_list_outlives_redis(shelf: Shelf) -> None:
-    async with connect(f"redis://127.0.0.1:{free_port()}") as gone:
-        trending = Trending(gone, Breaker("Redis", probe, (RedisError, OSError)), shelf)
-        trending.hot = ((3, 1.0),)
+async def test_the_last_list_outlives_redis(shelf: Shelf, redis_url: str) -> None:
+    now = int(time.time())
+    with Redis.from_url(redis_url) as redis:
+        count(redis, [Vote("a", "i3", now, 1.0)], now)
+    async with connect(redis_url) as client, connect(f"redis://127.0.0.1:{free_port()}") as gone:
+        trending = Trending(client, Breaker("Redis", probe, (RedisError, OSError)))
+        await trending.refresh()
+        trending._redis = gone
         with pytest.raises(Unavailable):
             await trending.refresh()
-        assert trending.hot == ((3, 1.0),)
+        assert [code for code, _ in trending.hot(shelf)] == [3]
+        other = replace(shelf, item_ids=tuple(reversed(shelf.item_ids)))
+        assert [other.item_ids[code] for code, _ in trending.hot(other)] == ["i3"]

@@ -1,0 +1,48 @@
+# The one image: edge, ingest, operator, models, training, MLflow and the bundled Valkey are all commands in it.
+#
+#   buildah build -t registry.example.com/tastemaker:0.1.0 .          # or: docker build
+#   … --build-arg EXTRAS=serving                                       # lean: no training, no MLflow server
+#   … --build-arg BASE=docker.io/rayproject/ray:2.60.0-py311-gpu --build-arg PIP_EXTRA_INDEX_URL=   # CUDA, on Ray's GPU base
+#
+# Layers from the seldom to the often changed: a change of code rebuilds the last two in seconds.
+ARG BASE=docker.io/library/python:3.11-slim
+
+FROM ${BASE} AS dependencies
+ARG EXTRAS=serving,training,operator,monitoring,kserve
+# Where the CPU build of torch lies; PyPI's own Linux wheel brings gigabytes of CUDA.
+ARG PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+# A folder or page with further wheels, for builds without the internet.
+ARG PIP_FIND_LINKS=
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+USER root
+RUN python3 -m venv /opt/venv
+WORKDIR /src
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+# The dependencies alone: packages without code stand in for ours, and are taken out again.
+RUN for package in platform/tastemaker training/tastemaker_training serving/tastemaker_serving monitoring/tastemaker_monitoring; do \
+      mkdir -p $package && touch $package/__init__.py; done \
+ && /opt/venv/bin/pip install --quiet --constraint constraints.txt ".[${EXTRAS}]" \
+ && /opt/venv/bin/pip uninstall --quiet --yes tastemaker
+
+FROM dependencies AS code
+COPY platform platform
+COPY training training
+COPY serving serving
+COPY monitoring monitoring
+RUN /opt/venv/bin/pip install --quiet --no-deps --target /opt/tastemaker .
+
+FROM ${BASE}
+LABEL org.opencontainers.image.title=tastemaker org.opencontainers.image.licenses=Apache-2.0
+USER root
+RUN groupadd --gid 10001 tastemaker \
+ && useradd --uid 10001 --gid 10001 --home-dir /var/lib/tastemaker --create-home --shell /usr/sbin/nologin tastemaker
+COPY --from=dependencies /opt/venv /opt/venv
+COPY data/movielens-small /opt/tastemaker/data/movielens-small
+COPY --from=code /opt/tastemaker /opt/tastemaker
+# The root is meant to be read-only: state goes to the home, scratch to /tmp, and modules were compiled above.
+ENV PATH=/opt/tastemaker/bin:/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONPATH=/opt/tastemaker PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+    HOME=/var/lib/tastemaker TASTEMAKER_HOME=/var/lib/tastemaker RAY_USAGE_STATS_ENABLED=0
+WORKDIR /var/lib/tastemaker
+USER 10001:10001
+ENTRYPOINT ["tastemaker"]
