@@ -7,8 +7,16 @@
 # Layers from the seldom to the often changed: a change of code rebuilds the last two in seconds.
 ARG BASE=docker.io/library/python:3.11-slim
 
-FROM ${BASE} AS dependencies
+# What pyproject.toml asks for, as a file of its own: any other change there leaves the layer below in the cache.
+FROM ${BASE} AS requirements
 ARG EXTRAS=serving,training,operator,monitoring,kserve
+COPY pyproject.toml /tmp/
+RUN python3 -c "import os, tomllib; \
+      project = tomllib.load(open('/tmp/pyproject.toml', 'rb'))['project']; \
+      extras = [project['optional-dependencies'][name] for name in os.environ['EXTRAS'].split(',')]; \
+      print(*sorted(set(sum(extras, project['dependencies']))), sep='\n')" > /tmp/requirements.txt
+
+FROM ${BASE} AS dependencies
 # Where the CPU build of torch lies; PyPI's own Linux wheel brings gigabytes of CUDA.
 ARG PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 # A folder or page with further wheels, for builds without the internet.
@@ -16,20 +24,18 @@ ARG PIP_FIND_LINKS=
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 USER root
 RUN python3 -m venv /opt/venv
-WORKDIR /src
-COPY pyproject.toml constraints.txt README.md LICENSE ./
-# The dependencies alone: packages without code stand in for ours, and are taken out again.
-RUN for package in platform/tastemaker training/tastemaker_training serving/tastemaker_serving monitoring/tastemaker_monitoring; do \
-      mkdir -p $package && touch $package/__init__.py; done \
- && /opt/venv/bin/pip install --quiet --constraint constraints.txt ".[${EXTRAS}]" \
- && /opt/venv/bin/pip uninstall --quiet --yes tastemaker
+COPY --from=requirements /tmp/requirements.txt /tmp/
+COPY constraints.txt /tmp/
+RUN /opt/venv/bin/pip install --quiet --constraint /tmp/constraints.txt --requirement /tmp/requirements.txt hatchling
 
 FROM dependencies AS code
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
 COPY platform platform
 COPY training training
 COPY serving serving
 COPY monitoring monitoring
-RUN /opt/venv/bin/pip install --quiet --no-deps --target /opt/tastemaker .
+RUN /opt/venv/bin/pip install --quiet --no-deps --no-build-isolation --target /opt/tastemaker .
 
 FROM ${BASE}
 LABEL org.opencontainers.image.title=tastemaker org.opencontainers.image.licenses=Apache-2.0

@@ -1,9 +1,17 @@
 # Everything runs inside .venv; the first target that needs it makes it.
 PYTHON ?= python3
 BIN := .venv/bin
-EXTRAS := serving,training,monitoring,dev
+EXTRAS := serving,training,operator,monitoring,kserve,dev
 
-.PHONY: install fmt lint test demo bench verify clean
+# Image and cluster. BUILD and PUSH are commands before an image's name; RUN_IN runs a client in the cluster's network.
+IMAGE ?= localhost/tastemaker:dev
+BUILD ?= buildah build --format docker --layers
+PUSH ?= buildah push
+TAG ?= buildah tag
+RUN_IN ?=
+MONITORING ?= monitoring
+
+.PHONY: install fmt lint test verify-chart cluster-test image e2e demo bench verify clean
 
 install: .venv/.installed  ## make .venv and install Tastemaker into it
 
@@ -17,7 +25,7 @@ install: .venv/.installed  ## make .venv and install Tastemaker into it
 demo: install  ## import the sample, train, serve on http://127.0.0.1:8000, print a slate
 	@$(BIN)/tastemaker demo
 
-test: install  ## every test
+test: install  ## every test; those that need a cluster run where KUBECONFIG names one
 	$(BIN)/pytest
 
 lint: install  ## ruff, mypy --strict, import-linter
@@ -29,6 +37,23 @@ lint: install  ## ruff, mypy --strict, import-linter
 fmt: install
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+verify-chart: install  ## helm lint, every scenario against the schemas of Kubernetes 1.31-1.37, the policies
+	@command -v helm > /dev/null || { echo "helm is not on the PATH: https://helm.sh/docs/intro/install"; exit 2; }
+	for scenario in helm/tastemaker/ci/*-values.yaml; do helm lint --quiet helm/tastemaker --values $$scenario || exit 1; done
+	$(BIN)/pytest tests/helm
+
+cluster-test: install  ## the operator on the API server of KUBECONFIG
+	$(BIN)/pytest tests/cluster
+
+image:  ## build the image IMAGE
+	$(BUILD) -t $(IMAGE) .
+
+e2e: install image  ## the whole life of an installation on the cluster of KUBECONFIG, under load (25 minutes)
+	$(PUSH) $(IMAGE)
+	$(TAG) $(IMAGE) $(IMAGE)-next
+	$(PUSH) $(IMAGE)-next
+	$(BIN)/python -m tests.e2e.rehearsal --image $(IMAGE) --upgrade-image $(IMAGE)-next --run-in "$(RUN_IN)" --monitoring "$(MONITORING)"
 
 bench: install  ## every benchmark; each prints a ratio against a baseline of the same run
 	$(BIN)/tastemaker bench serve --requests 2000 --concurrency 32

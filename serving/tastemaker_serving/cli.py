@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,8 @@ bench = typer.Typer(no_args_is_help=True)
 
 BundlePath = Annotated[Path | None, typer.Option("--bundle", help="Directory of the model bundle.")]
 ModelVersion = Annotated[str | None, typer.Option(help="Name of the bundle's version in answers and metrics.")]
+TOLD_EVERY = 10
+"""Seconds between the lines of `bench traffic --json`."""
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
@@ -146,13 +149,14 @@ def traffic(
 ) -> None:
     """Play viewers: users of the lake ask for slates and click on what the crowd likes.
 
-    For demonstrations and rehearsals, so that a rollout has something to measure. Exit code 1 when a request failed.
+    For demonstrations and rehearsals, so that a rollout has something to measure. With --json a line every ten seconds
+    says how it stands. Exit code 1 when a request failed.
     """
     import asyncio
 
     from tastemaker import columns
     from tastemaker.lake import Lake
-    from tastemaker_serving.traffic import Crowd, appeal_of
+    from tastemaker_serving.traffic import Crowd, Tally, appeal_of
 
     settings = config.load()
     events = Lake(settings.lake).events()
@@ -161,10 +165,15 @@ def traffic(
     edge = url or f"http://{settings.edge.host}:{settings.edge.port}"
     crowd = Crowd(edge, users, appeal_of(events), key)
     console = Console(stderr=True)
+    told = count(1)
     with until_interrupted(), console.status("starting") as status:
-        asyncio.run(
-            crowd.live(rate, seconds, lambda tally: status.update(f"{tally.requests} slates, {tally.failed} failed"))
-        )
+
+        def tell(tally: Tally) -> None:
+            status.update(f"{tally.requests} slates, {tally.failed} failed")
+            if as_json and next(told) % TOLD_EVERY == 0:
+                print(json.dumps(tally.summary()), flush=True)
+
+        asyncio.run(crowd.live(rate, seconds, tell))
     summary = crowd.tally.summary()
     print(json.dumps(summary) if as_json else "\n".join(f"{name}: {value}" for name, value in summary.items()))
     if crowd.tally.failed:

@@ -21,6 +21,8 @@ from tastemaker_serving.programs import Program, Programs, answers
 
 REDIS_TIMEOUT_S = 1.0
 LOOK_S = 1.0
+DRAIN_S = 3.0
+"""From a colour's last request to its end; edges hear of a change at once, and no request takes longer."""
 LARGEST_PORT = 65_535
 
 
@@ -153,7 +155,7 @@ class Leader:
                 return
         from tastemaker.rollout.lead import reconcile
 
-        world = World(self._colours, self._redis, self._colours.registry, self._settings.model_name)
+        world = World(self._colours, self._redis, self._colours.registry, self._settings.model_name, drain_s=DRAIN_S)
         outcome = reconcile(local.recommender(self._redis), rollouts, world)
         local.persist(self._redis, rollouts, outcome)
         for rollout in rollouts:

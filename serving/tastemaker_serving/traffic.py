@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ MOST_CHANCE = 0.15
 """Chance of a click on the most appealing item."""
 STEEPNESS = 4
 """Power of an item's appeal: the lower half of the catalogue is hardly ever clicked."""
+MOST_LATENCIES = 100_000
 MOST_UNDER_WAY = 200
 """Requests at once: beyond them viewers turn away, as the servers have stopped to answer."""
 
@@ -58,7 +60,7 @@ class Tally:
     clicks: int = 0
     failures: list[str] = field(default_factory=list)
     slates: dict[str, int] = field(default_factory=dict)
-    latency_ms: list[float] = field(default_factory=list)
+    latency_ms: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_LATENCIES))
 
     def failed_with(self, what: str) -> None:
         """Count a request that did not get what it asked for."""
@@ -67,8 +69,8 @@ class Tally:
             self.failures.append(f"{time.strftime('%H:%M:%S')} {what}")
 
     def summary(self) -> dict[str, Any]:
-        """For people and scripts. Times are milliseconds; the percentiles are of all requests since the start."""
-        took = np.array(self.latency_ms or [0.0])
+        """For people and scripts. Times are milliseconds; the percentiles are of the newest requests."""
+        took = np.array(list(self.latency_ms) or [0.0])
         return {
             "requests": self.requests,
             "failed": self.failed,

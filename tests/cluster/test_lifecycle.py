@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from redis import Redis
+from tests.cluster.stand_ins import Cluster, Edges, Kubelet, OperatorThread
 
 from tastemaker.config import Settings
 from tastemaker.registry import Registry
@@ -17,7 +17,7 @@ def champion(settings: Settings) -> str:
 
 
 def test_a_good_version_is_promoted_and_everything_is_told(
-    cluster: Any, operator: Any, settings: Settings, redis: Redis
+    cluster: Cluster, operator: OperatorThread, settings: Settings, redis: Redis
 ) -> None:
     operator.start()
     cluster.recommender()
@@ -60,7 +60,7 @@ def test_a_good_version_is_promoted_and_everything_is_told(
 
 
 def test_a_crashing_version_is_rolled_back_with_its_last_words(
-    cluster: Any, operator: Any, kubelet: Any, settings: Settings
+    cluster: Cluster, operator: OperatorThread, kubelet: Kubelet, settings: Settings
 ) -> None:
     kubelet.crashing["3"] = "Traceback (most recent call last):\n  …\nBundleMismatch: the ranker is of another bundle\n"
     cluster.recommender()
@@ -76,7 +76,7 @@ def test_a_crashing_version_is_rolled_back_with_its_last_words(
     assert champion(settings) == "1"
 
 
-def test_the_younger_of_two_rollouts_is_refused(cluster: Any, operator: Any, edges: Any) -> None:
+def test_the_younger_of_two_rollouts_is_refused(cluster: Cluster, operator: OperatorThread, edges: Edges) -> None:
     edges.silent = True
     cluster.recommender()
     operator.start()
@@ -91,7 +91,9 @@ def test_the_younger_of_two_rollouts_is_refused(cluster: Any, operator: Any, edg
     cluster.until_phase("first", "Completed")
 
 
-def test_a_deleted_rollout_leaves_nothing(cluster: Any, operator: Any, edges: Any, redis: Redis) -> None:
+def test_a_deleted_rollout_leaves_nothing(
+    cluster: Cluster, operator: OperatorThread, edges: Edges, redis: Redis
+) -> None:
     edges.silent = True
     cluster.recommender()
     operator.start()
@@ -109,7 +111,7 @@ def test_a_deleted_rollout_leaves_nothing(cluster: Any, operator: Any, edges: An
     cluster.until_phase("tastemaker", "Ready", "Recommender")
 
 
-def test_a_changed_specification_goes_through_the_idle_colour(cluster: Any, operator: Any) -> None:
+def test_a_changed_specification_goes_through_the_idle_colour(cluster: Cluster, operator: OperatorThread) -> None:
     cluster.recommender()
     operator.start()
     before = cluster.until_phase("tastemaker", "Ready", "Recommender")
@@ -125,7 +127,7 @@ def test_a_changed_specification_goes_through_the_idle_colour(cluster: Any, oper
     assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == "example.com/tastemaker:0.2.0"
 
 
-def test_a_broken_recommender_stops_no_other_and_says_what_is_wrong(cluster: Any, operator: Any) -> None:
+def test_a_broken_recommender_stops_no_other_and_says_what_is_wrong(cluster: Cluster, operator: OperatorThread) -> None:
     cluster.recommender("broken", env=[{"value": "of nothing"}])  # the API server does not know what env is
     cluster.recommender("shapeless", head={"resources": {"requests": "much"}})
     cluster.recommender("refused", env=[{"name": "A", "value": {"not": "a string"}}], head={})

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Protocol
 import typer
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
+from rich.table import Column, Table
 
 from tastemaker import config
 from tastemaker.errors import InvalidInput, NotFound
@@ -201,17 +201,18 @@ def _table(rollouts: list[Rollout]) -> Table:
     table = Table("name", "version", "phase", "step", "users", "click-through", "reason")
     for one in rollouts:
         at = one.status
-        step = f"{at.step + 1}/{len(one.spec.steps)} ({at.weight} %)" if at.phase in {"Progressing", "Paused"} else ""
+        stepping = "Progressing" in {at.phase, at.resume}
+        step = f"{at.step + 1}/{len(one.spec.steps)} ({at.weight} %)" if stepping else ""
         version = f"{at.previous_version} → {at.version}" if at.version else one.spec.model
         table.add_row(one.name, version, at.phase, step, f"{at.users:,}", at.lift, at.reason)
     return table
 
 
 def _story(one: Rollout) -> Group:
-    history = Table("time", "phase", "step", "reason", "message")
+    history = Table(Column("time", no_wrap=True), Column("phase", no_wrap=True), "step", "reason", "message")
     for entry in one.status.history:
         step = str(entry.step + 1) if entry.phase == "Progressing" else ""
-        history.add_row(entry.time, entry.phase, step, entry.reason, entry.message)
+        history.add_row(entry.time[11:19], entry.phase, step, entry.reason, entry.message)
     return Group(
         _table([one]), one.status.message or "waits for its leader", *([history] if one.status.history else [])
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
@@ -93,7 +94,10 @@ def _api() -> Any:
             "--namespace needs the package kubernetes, which is not installed", "pip install 'tastemaker[operator]'"
         ) from error
     try:
-        config.load_config()  # type: ignore[no-untyped-call]
+        if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
+            config.load_incluster_config()  # type: ignore[no-untyped-call]
+        else:
+            config.load_kube_config(os.environ.get("KUBECONFIG"))  # type: ignore[no-untyped-call]
     except config.ConfigException as error:
         raise Unavailable(
             f"no cluster is configured: {str(error)[:200]}", "Set KUBECONFIG, or leave --namespace out on a laptop"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import kopf
@@ -40,6 +41,7 @@ def run(configured: Settings, options: Options) -> None:
     Raises:
         Unavailable: no API server is known.
     """
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for every request
     surroundings = Surroundings(
         api=Api(options.namespace),
         redis=impatient(connect_url(configured)),

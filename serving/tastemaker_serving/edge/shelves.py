@@ -28,7 +28,7 @@ class Downloaded(msgspec.Struct):
     """What `tastemaker registry download --json` prints."""
 
     version: str
-    path: Path
+    path: str
 
 
 class Shelves:
@@ -73,4 +73,4 @@ async def fetch(version: str) -> Shelf:
         said = err.decode(errors="replace").strip().splitlines()
         raise Unavailable(f"version {number} could not be fetched: {said[-1] if said else 'no reason given'}")
     downloaded = msgspec.json.decode(out, type=Downloaded)
-    return await asyncio.to_thread(shelf_of_bundle.load, downloaded.path, version)
+    return await asyncio.to_thread(shelf_of_bundle.load, Path(downloaded.path), version)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ REDIS_TIMEOUT_S = 0.1
 """Redis answers in a millisecond; beyond this it hangs, and the ladder answers sooner."""
 
 STOP_S = 2.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,14 +79,16 @@ async def opened(settings: Settings, shelf: Shelf | None, redis_url: str) -> Asy
             trending=Trending(redis, redis_breaker),
         )
         background = [
-            asyncio.create_task(work)
-            for work in (
-                edge.trending.keep_fresh(),
-                edge.colours.keep_following(redis, redis_breaker),
-                edge.shelves.keep_current(edge.colours),
-                meter.keep_flushing(),
+            asyncio.create_task(work, name=name)
+            for name, work in (
+                ("trending items", edge.trending.keep_fresh()),
+                ("changes of routing", edge.colours.keep_following(redis, redis_breaker)),
+                ("a new catalogue", edge.shelves.keep_current(edge.colours)),
+                ("measuring", meter.keep_flushing()),
             )
         ]
+        for task in background:
+            task.add_done_callback(_mourn)
         try:
             yield edge
         finally:
@@ -95,6 +100,12 @@ async def opened(settings: Settings, shelf: Shelf | None, redis_url: str) -> Asy
             await edge.cache.close()
             await redis_breaker.close()
             await redis.aclose()
+
+
+def _mourn(task: asyncio.Task[None]) -> None:
+    """Work in the background ends with the edge; when it ends sooner, somebody must hear of it."""
+    if not task.cancelled() and task.exception() is not None:
+        log.error("the edge goes on without %s", task.get_name(), exc_info=task.exception())
 
 
 def _alone(settings: Settings, shelf: Shelf) -> Routing:
