@@ -43,6 +43,8 @@ USER root
 RUN groupadd --gid 10001 tastemaker \
  && useradd --uid 10001 --gid 10001 --home-dir /var/lib/tastemaker --create-home --shell /usr/sbin/nologin tastemaker
 COPY --from=dependencies /opt/venv /opt/venv
+# KubeRay starts pods with a login shell, which forgets the PATH below.
+RUN ln -s /opt/tastemaker/bin/tastemaker /opt/venv/bin/ray /opt/venv/bin/serve /usr/local/bin/
 COPY data/movielens-small /opt/tastemaker/data/movielens-small
 COPY --from=code /opt/tastemaker /opt/tastemaker
 # The root is meant to be read-only: state goes to the home, scratch to /tmp, and modules were compiled above.

@@ -64,6 +64,10 @@ class Cluster:
         self.api = api
         self.namespace = api.namespace
 
+    def new(self, kind: str, name: str, spec: Object) -> Object:
+        """As `kubectl create` does: unknown fields are refused."""
+        return self.api._ask("POST", kind, query={"fieldValidation": "Strict"}, body=self._object(kind, name, spec))
+
     def recommender(self, name: str = NAME, **spec: Any) -> Object:
         found = {"image": "example.com/tastemaker:0.1.0", "drain": "1s", "head": {"nodeSelector": NOWHERE}} | spec
         return self.api.apply(self._object("Recommender", name, found))

@@ -88,6 +88,15 @@ def alpha_of_step(spec: ModelRolloutSpec, click_through: ClickThrough) -> float:
     return (1 - click_through.confidence) / max(1, sum(step.weight < 100 for step in spec.steps))
 
 
+def tolerable(spec: ModelRolloutSpec, click_through: ClickThrough, step: int) -> float:
+    """The relative loss that must be ruled out before `step` is left, in (0, 1].
+
+    Of all users the next step puts only so many at risk: `max_loss` bounds what all of them together may lose by it.
+    """
+    ahead = spec.steps[step + 1].weight if step + 1 < len(spec.steps) else 100
+    return min(1.0, click_through.max_loss * 100 / ahead)
+
+
 def _harm(
     spec: ModelRolloutSpec, status: ModelRolloutStatus, phase: Phase, seen: Observation, compared: Lift | None
 ) -> tuple[str, str] | None:
@@ -123,7 +132,8 @@ def _compare(spec: ModelRolloutSpec, status: ModelRolloutStatus, phase: Phase, s
         return None
     if min(seen.candidate.users, seen.stable.users) < rule.min_users:
         return None
-    return lift(seen.candidate, seen.stable, alpha_of_step(spec, rule), tau_for(rule.max_loss))
+    tau = tau_for(tolerable(spec, rule, status.step))
+    return lift(seen.candidate, seen.stable, alpha_of_step(spec, rule), tau)
 
 
 def _prepared(status: ModelRolloutStatus, seen: Observation) -> Move:
@@ -183,7 +193,7 @@ def _missing(
             f"query {query.name} has no result" for query in spec.queries if seen.queries.get(query.name) is None
         ]
         if spec.click_through is not None and step.weight < 100:
-            doubts += _not_ruled_out(spec, spec.click_through, seen, compared)
+            doubts += _not_ruled_out(spec, spec.click_through, status.step, seen, compared)
         duration = seconds(step.duration)
     else:
         duration = seconds(spec.shadow.duration) if spec.shadow else 0
@@ -192,18 +202,20 @@ def _missing(
     return "WaitingForCertainty", [f"waits for certainty: {doubts[0]}", *doubts[1:]] if doubts else []
 
 
-def _not_ruled_out(spec: ModelRolloutSpec, rule: ClickThrough, seen: Observation, compared: Lift | None) -> list[str]:
+def _not_ruled_out(
+    spec: ModelRolloutSpec, rule: ClickThrough, step: int, seen: Observation, compared: Lift | None
+) -> list[str]:
     fewest = min(seen.candidate.users, seen.stable.users)
     if fewest < rule.min_users:
         return [f"{fewest:,} of {rule.min_users:,} users of each colour"]
     if compared is None:
         return ["too few clicks to compare"]
-    if compared.low > -rule.max_loss:
+    most = tolerable(spec, rule, step)
+    if compared.low > -most:
         return []
-    alpha, tau = alpha_of_step(spec, rule), tau_for(rule.max_loss)
-    factor = traffic_needed(compared, rule.max_loss, alpha, tau)
+    factor = traffic_needed(compared, most, alpha_of_step(spec, rule), tau_for(most))
     more = f"about {factor:.1f} times this traffic is needed" if math.isfinite(factor) else "and it looks like one"
-    return [f"click-through {compared} does not rule out a loss of {rule.max_loss:.1%}; {more}"]
+    return [f"click-through {compared} does not rule out a loss of {most:.1%}; {more}"]
 
 
 def _said(compared: Lift | None) -> str | None:

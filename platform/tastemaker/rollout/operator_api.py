@@ -18,6 +18,7 @@ Object = dict[str, Any]
 
 FIELD_MANAGER: Final = "tastemaker-operator"
 TIMEOUT_S: Final = 5.0
+NOT_TYPED: Final = "failed to create typed patch object"
 RECOMMENDERS: Final = "recommenders"
 ROLLOUTS: Final = "modelrollouts"
 PLACES: Final[Mapping[str, str]] = {
@@ -157,6 +158,7 @@ def _error(what: str, answer: httpx.Response) -> TastemakerError:
         return NotFound(problem)
     if answer.status_code == 409:
         return Conflict(problem)
-    if 400 <= answer.status_code < 500 and answer.status_code != 429:
+    # A list with a name twice is a server error of server-side apply, and no less wrong.
+    if NOT_TYPED in words or (400 <= answer.status_code < 500 and answer.status_code != 429):
         return InvalidInput(problem)
     return Unavailable(problem)

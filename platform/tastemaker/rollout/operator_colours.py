@@ -73,7 +73,7 @@ class KubernetesColours:
         self._url = url
         try:
             self._template = template(spec)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:  # a part of Kubernetes' API that is not of its shape
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"it does not fit Kubernetes' own API: {error!r}") from error
         self._refused: dict[Colour, str] = {}
         self._seen: dict[Colour, Readiness] = {}

@@ -210,7 +210,7 @@ class Guardrails(Resource):
         400, gt=0, alias="maxP99Milliseconds", description="99th percentile of its answers"
     )
     min_coverage: Share = Field(0, description="Share of the catalogue that its slates show, judged at a step's end")
-    min_requests: int = Field(100, ge=1, description="Fewer requests than this in a step say nothing yet")
+    min_requests: int = Field(100, ge=1, description="A step with fewer requests is not left")
 
 
 class ClickThrough(Resource):
@@ -218,7 +218,9 @@ class ClickThrough(Resource):
 
     enabled: bool = Field(True, description=OFF)
     max_loss: Share = Field(
-        0.05, description="Largest relative loss that is tolerable: a step is left once a larger one is ruled out"
+        0.05,
+        description="Largest relative loss, over all users, that a step may put at risk: it is entered once the step "
+        "before has ruled out a larger one",
     )
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Of the whole rollout, divided among its steps")
     min_users: int = Field(100, ge=2, description="Users of each colour before anything is concluded")
