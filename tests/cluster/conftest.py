@@ -66,9 +66,20 @@ def admin() -> Iterator[Callable[[str], Api]]:
         api.close()
 
 
+@pytest.fixture(scope="session")
+def deleted(admin: Callable[[str], Api]) -> Iterator[list[str]]:
+    """Namespaces that tests deleted. They are gone in the end, although no operator runs any more: no finalizer."""
+    names: list[str] = []
+    yield names
+    api = admin("default")
+    for name in names:
+        until(f"namespace {name} is gone", partial(_is_gone, api, "Namespace", name))
+    api.close()
+
+
 @pytest.fixture
-def cluster(admin: Callable[[str], Api]) -> Iterator[Cluster]:
-    """A fresh namespace, which can be deleted at the end although no operator runs any more."""
+def cluster(admin: Callable[[str], Api], deleted: list[str]) -> Iterator[Cluster]:
+    """A fresh namespace."""
     name = f"tm-test-{secrets.token_hex(4)}"
     api = admin(name)
     api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
@@ -76,7 +87,7 @@ def cluster(admin: Callable[[str], Api]) -> Iterator[Cluster]:
         yield Cluster(api)
     finally:
         api.delete("Namespace", name)
-        until(f"namespace {name} is gone", lambda: _is_gone(api, "Namespace", name), 60)
+        deleted.append(name)
         api.close()
 
 

@@ -44,3 +44,10 @@ def test_promoting_what_does_not_exist_changes_nothing(registry: Registry, bundl
     with pytest.raises(NotFound, match="'99999'"):
         registry.promote("99999")
     assert registry.resolve("champion") == ref
+
+
+def test_whether_an_alias_names_a_version(registry: Registry, bundle_path: Path) -> None:
+    ref = registry.register(bundle_path, {}, {}, "candidate")
+    assert registry.has("candidate")
+    assert registry.has(ref.version)
+    assert not registry.has("nobody")
