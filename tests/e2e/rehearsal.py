@@ -71,7 +71,7 @@ def main(
         with cluster.step("a slate over HTTP (helm test)"):
             cluster.say("   " + cluster.helm("test", RELEASE).strip().splitlines()[-1])
         with cluster.step(f"viewers: {RATE} requests a second until the end"):
-            start_viewers(cluster, image, monitoring)
+            start_viewers(cluster, image)
             versions = plant(cluster)
         with cluster.step("a good model is promoted"):
             expect(cluster, roll_out(cluster, "good", versions["good"]), "Completed")
@@ -133,16 +133,16 @@ def install(cluster: Cluster, image: str, monitoring: str) -> None:
     cluster.kubectl("rollout", "status", f"deployment/{RELEASE}-edge", "--timeout", "180s")
 
 
-def start_viewers(cluster: Cluster, image: str, monitoring: str) -> None:
+def start_viewers(cluster: Cluster, image: str) -> None:
     """The chart's simulated viewers, as a pod of their own that outlives an upgrade."""
-    arguments = values(image, monitoring)
+    arguments = values(image, "")  # a template without a cluster knows no monitoring
     arguments[-1] = arguments[-1].replace("demo.traffic.enabled=false", "demo.traffic.enabled=true")
     rendered = yaml.safe_load_all(cluster.helm("template", RELEASE, str(CHART), *arguments))
     traffic = next(one for one in rendered if one and one["metadata"]["name"] == f"{RELEASE}-traffic")
     template = traffic["spec"]["template"]
     container = template["spec"]["containers"][0]
     url = f"http://{RELEASE}-edge:8000"
-    container["args"] = ["bench", "traffic", "--url", url, "--rate", str(RATE), "--json"]
+    container["args"] = ["--url", url, "--rate", str(RATE), "--json"]
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
