@@ -90,6 +90,7 @@ class Recommender:
         models.use_threads(sizes.recommender.threads)
         self._model = models.load_personal(bundle.read(bundle_path, only=models.PERSONAL_PARTS))
         self._version = model_version
+        self._was_whole = False
         self._funnel = settings.serving.funnel
         ranks, ping = (ranker.remote, ranker.ping.remote) if ranker else _kserve_ranker(settings, model_version)
         self._pings: dict[str, Callable[[], Awaitable[bool]]] = {
@@ -139,12 +140,18 @@ class Recommender:
         return wire.Batch(self._version, slates, clock.stage_ms, degraded)
 
     async def _health(self) -> Response:
-        """Deep: every deployment answers. Without the ranker slates are in retrieval order, so that is no outage."""
+        """Deep: every deployment answers.
+
+        Without the ranker slates are in retrieval order, so that is no outage; but a bundle whose ranker never came up
+        was never whole, and must not be taken for ready.
+        """
         pings = (_bounded(ping(), HEALTH_TIMEOUT_S * 1e3) for ping in self._pings.values())
         found = await asyncio.gather(*pings, return_exceptions=True)
         state = {name: "ok" if answer is True else "away" for name, answer in zip(self._pings, found, strict=True)}
         body = json.dumps({"model_version": self._version, **state})
-        return Response(body, 200 if state["candidates"] == "ok" else 503, media_type="application/json")
+        self._was_whole |= set(state.values()) == {"ok"}
+        healthy = self._was_whole and state["candidates"] == "ok"
+        return Response(body, 200 if healthy else 503, media_type="application/json")
 
     def _codes(self, item_ids: Sequence[Sequence[str]]) -> Codes:
         codes = np.full((len(item_ids), max(map(len, item_ids), default=0)), -1, dtype=np.int32)

@@ -17,7 +17,6 @@ from tastemaker.rollout.resources import RecommenderSpec
 
 SPEC = RecommenderSpec(image="example.com/tastemaker:0.1.0")
 KUBERAY = SPEC.model_copy(update={"provider": "kuberay"})
-NOW = datetime.now(UTC)
 
 
 class FakeApi:
@@ -109,7 +108,7 @@ def test_why_it_will_not_become_ready(pods: Any, words: str) -> None:
 
 @pytest.mark.parametrize(("minutes", "hopeless"), [(1, False), (3, True)])
 def test_a_pod_that_fits_on_no_node_is_hopeless_after_a_while(minutes: int, hopeless: bool) -> None:
-    since = (NOW - timedelta(minutes=minutes)).isoformat()
+    since = (datetime.now(UTC) - timedelta(minutes=minutes)).isoformat()
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "lastTransitionTime": since}
     condition["message"] = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
     found = colours(FakeApi([pod(conditions=[condition])], observedGeneration=2)).look("green")
