@@ -2,8 +2,8 @@
 
 - `good`: the champion's bundle under another number, so that nothing speaks against it;
 - `broken`: its ranker is not a program, as if it had been written by a training run that went wrong;
-- `worse`: it ranks the catalogue upside down: each item has the ranker's features of the item at the other end of
-  popularity. It loads, answers in time, and is clicked less.
+- `worse`: the catalogue upside down. It takes each item for the one at the other end of popularity; it loads, answers
+  in time, and is clicked less.
 
 Prints {"good": VERSION, "broken": VERSION, "worse": VERSION}.
 """
@@ -14,7 +14,9 @@ import json
 import tempfile
 from pathlib import Path
 
+import faiss
 import numpy as np
+import numpy.typing as npt
 
 from tastemaker import bundle, config
 from tastemaker.bundle import Bundle, PartValue
@@ -49,13 +51,39 @@ def _changed(source: Bundle, name: str, scratch: Path) -> dict[str, PartValue]:
         ranker.write_bytes(b"this is no program")
         return {"ranker": ranker}
     if name == "worse":
-        halves = source.array("ranker_items")
-        popular = source.json("popularity")["overall"]
-        order = np.array([*popular, *sorted(set(range(len(halves))) - set(popular))])
-        upside_down = np.empty_like(halves)
-        upside_down[order] = halves[order[::-1]]
-        return {"ranker_items": upside_down}
+        return _upside_down(source, scratch)
     return {}
+
+
+def _upside_down(source: Bundle, scratch: Path) -> dict[str, PartValue]:
+    """Every part as it is, but each item in the place of its opposite: the most popular for the least popular one."""
+    items = source.manifest.items
+    popularity = source.json("popularity")
+    order = np.array([*popularity["overall"], *sorted(set(range(items)) - set(popularity["overall"]))])
+    opposite = np.empty(items, dtype=np.int32)
+    opposite[order] = order[::-1]
+    vectors = np.ascontiguousarray(source.array("item_vectors")[opposite])
+    index = scratch / "index.faiss"
+    flat = faiss.IndexScalarQuantizer(vectors.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    flat.train(vectors)
+    flat.add(vectors)
+    faiss.write_index(flat, str(index))
+    neighbours = source.array("neighbours")
+    return {
+        "item_vectors": vectors,
+        "index": index,
+        "ranker_items": source.array("ranker_items")[opposite],
+        "neighbours": np.where(neighbours < 0, neighbours, opposite[neighbours]),
+        "popularity": {
+            "overall": opposite[popularity["overall"]].tolist(),
+            "category": _turned(popularity["category"], opposite),
+            "segment": _turned(popularity["segment"], opposite),
+        },
+    }
+
+
+def _turned(lists: dict[str, list[int]], opposite: npt.NDArray[np.int32]) -> dict[str, list[int]]:
+    return {name: opposite[codes].tolist() for name, codes in lists.items()}
 
 
 def _value(source: Bundle, part: str) -> PartValue:

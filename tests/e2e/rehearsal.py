@@ -163,7 +163,7 @@ def tally(cluster: Cluster) -> dict[str, Any] | None:
 def plant(cluster: Cluster) -> dict[str, str]:
     """Register the versions that are rolled out below."""
     script = (HERE / "plant.py").read_text()
-    printed = cluster.kubectl("exec", "--stdin", f"deployment/{RELEASE}-operator", "--", "python3", "-", given=script)
+    printed = cluster.kubectl("exec", "--stdin", f"deployment/{RELEASE}-ingest", "--", "python3", "-", given=script)
     versions: dict[str, str] = json.loads(printed.strip().splitlines()[-1])
     cluster.say(f"   registered {versions}")
     return versions
