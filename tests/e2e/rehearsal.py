@@ -42,9 +42,10 @@ import glob, os, signal, time
 end = time.time() + {seconds}
 def rankers():
     for path in glob.glob('/proc/[0-9]*/cmdline'):
+        pid = int(path.split('/')[2])
         try:
-            if b'ServeReplica:tastemaker:Ranker' in open(path, 'rb').read():
-                yield int(path.split('/')[2])
+            if pid != os.getpid() and b'ServeReplica:tastemaker:Ranker' in open(path, 'rb').read():
+                yield pid
         except OSError:
             pass
 while time.time() < end:
