@@ -233,5 +233,6 @@ def _beyond(query: Query, result: float | None) -> str:
 
 
 def _step(spec: ModelRolloutSpec, step: int, reason: str, said: str | None = None) -> Move:
-    weight = spec.steps[step].weight
-    return Move("Progressing", step, reason, f"step {step + 1} of {len(spec.steps)}: {weight} % of the users", said)
+    before = f"; click-through before: {said}" if said else ""
+    message = f"step {step + 1} of {len(spec.steps)}: {spec.steps[step].weight} % of the users{before}"
+    return Move("Progressing", step, reason, message, said)

@@ -28,6 +28,7 @@ def moved(rollout: Rollout, move: Move, world: World, users: int | None = None) 
     entry = Transition(phase=move.phase, step=move.step, reason=move.reason, message=move.message, time=now)
     paused, resumed = move.phase == "Paused", old.phase == "Paused" and move.phase == old.resume
     new_step = move.phase == "Progressing" and not resumed
+    compared_anew = new_step and rollout.spec.steps[move.step].weight < 100
     return old.model_copy(
         update={
             "phase": move.phase,
@@ -39,7 +40,7 @@ def moved(rollout: Rollout, move: Move, world: World, users: int | None = None) 
             "reason": move.reason,
             "message": move.message,
             "users": 0 if new_step else old.users if users is None else users,
-            "lift": "" if new_step else old.lift if move.lift is None else move.lift,
+            "lift": "" if compared_anew else old.lift if move.lift is None else move.lift,
             "history": [*old.history, entry][-LONGEST_HISTORY:],
         }
     )
