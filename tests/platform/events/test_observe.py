@@ -53,10 +53,8 @@ def free_port() -> int:
 
 
 @pytest.fixture(autouse=True)
-def unknown(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def unknown() -> Iterator[None]:
     """Gauges are the process's own: each test begins with what a new process shows."""
-    # Feast sets it for the whole process once another test has imported it.
-    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
     metrics.USER_FEATURES_AGE_SECONDS.set(math.nan)
     metrics.CATALOGUE_COVERAGE_RATIO.set(math.nan)
     yield
