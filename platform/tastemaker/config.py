@@ -21,7 +21,7 @@ from tastemaker.errors import InvalidInput
 
 CONFIG_VARIABLE = "TASTEMAKER_CONFIG"
 DEFAULT_FILE = "tastemaker.yaml"
-OTHER_VARIABLES = {CONFIG_VARIABLE, "TASTEMAKER_CRDS"}
+OTHER_VARIABLES = {CONFIG_VARIABLE, "TASTEMAKER_CRDS", "TASTEMAKER_HELM"}
 KUBERNETES_LINK = re.compile(r"_(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP)(_\w+)?)?)$")
 """Variables that Kubernetes itself sets in a pod for each service of the namespace."""
 
