@@ -131,7 +131,7 @@ def install(cluster: Cluster, image: str, monitoring: str) -> None:
         return "ready" if status.get("phase") == "Ready" else None
 
     cluster.wait("the recommender is ready", ready, 900)
-    cluster.kubectl("rollout", "status", f"deployment/{RELEASE}-edge", "--timeout", "180s")
+    cluster.kubectl("wait", "--for=condition=Available", f"deployment/{RELEASE}-edge", "--timeout", "180s")
 
 
 def start_viewers(cluster: Cluster, image: str) -> None:
