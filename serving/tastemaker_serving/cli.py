@@ -25,6 +25,7 @@ bench = typer.Typer(no_args_is_help=True)
 
 BundlePath = Annotated[Path | None, typer.Option("--bundle", help="Directory of the model bundle.")]
 ModelVersion = Annotated[str | None, typer.Option(help="Name of the bundle's version in answers and metrics.")]
+Model = Annotated[str, typer.Option(help="Without --bundle: version number or alias in the registry.")]
 TOLD_EVERY = 10
 """Seconds between the lines of `bench traffic --json`."""
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
@@ -70,34 +71,23 @@ def edge(bundle: BundlePath = None, model_version: ModelVersion = None) -> None:
 
 
 @serve.command()
-def models(
-    bundle: BundlePath = None,
-    model_version: ModelVersion = None,
-    model: Annotated[str, typer.Option(help="Without --bundle: version number or alias in the registry.")] = "champion",
-) -> None:
+def models(bundle: BundlePath = None, model_version: ModelVersion = None, model: Model = "champion") -> None:
     """Run the Ray Serve deployments alone."""
     from tastemaker.embedded import connect_url
     from tastemaker_serving.ray_host import run_models
 
     settings = config.load()
-    if bundle is None:
-        bundle, model_version = resolve(settings, model)
-    run_models(settings, bundle, model_version or bundle.name, connect_url(settings), stop_flag())
+    path, version = _given_or_registered(settings, bundle, model_version, model)
+    run_models(settings, path, version, connect_url(settings), stop_flag())
 
 
 @serve.command()
-def kserve(
-    bundle: BundlePath = None,
-    model_version: ModelVersion = None,
-    model: Annotated[str, typer.Option(help="Without --bundle: version number or alias in the registry.")] = "champion",
-) -> None:
+def kserve(bundle: BundlePath = None, model_version: ModelVersion = None, model: Model = "champion") -> None:
     """Run the ranker and the user tower as KServe models (Open Inference Protocol v2, REST and gRPC)."""
     from tastemaker_serving.kserve import run
 
     settings = config.load()
-    if bundle is None:
-        bundle, model_version = resolve(settings, model)
-    run(settings, bundle, model_version or bundle.name)
+    run(settings, *_given_or_registered(settings, bundle, model_version, model))
 
 
 @bench.callback()
@@ -201,6 +191,15 @@ def resolve(settings: Settings, model: str) -> tuple[Path, str]:
     registry = Registry(settings)
     ref = registry.resolve(model)
     return registry.download(ref), str(ref)
+
+
+def _given_or_registered(
+    settings: Settings, bundle: Path | None, model_version: str | None, model: str
+) -> tuple[Path, str]:
+    """The bundle that was named, or else that of `model` in the registry, and what answers call it."""
+    if bundle is None:
+        return resolve(settings, model)
+    return bundle, model_version or bundle.name
 
 
 @contextmanager
