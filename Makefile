@@ -58,6 +58,7 @@ e2e: install image  ## the whole life of an installation on the cluster of KUBEC
 bench: install  ## every benchmark; each prints a ratio against a baseline of the same run
 	$(BIN)/tastemaker bench serve --requests 2000 --concurrency 32
 	$(BIN)/tastemaker bench serve --requests 3000 --concurrency 64 --items 50000 --dim 256
+	$(BIN)/tastemaker bench train
 
 verify: lint test  ## what must hold before a commit
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 
@@ -9,3 +11,32 @@ import pytest
 def _metrics_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Feast, once a test has imported it, declares the whole process one of several that share their metrics."""
     monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
+
+
+@pytest.fixture
+def report() -> dict[str, Any]:
+    """The evaluation of a version that passes every gate."""
+    served = {"recall@20": 0.2, "ndcg@20": 0.15, "coverage": 0.1, "intra_list_distance": 0.6}
+    popularity = {"recall@20": 0.08, "ndcg@20": 0.07, "coverage": 0.01, "intra_list_distance": 0.7}
+    return {
+        "split": {
+            "holdout": "newest 20% of each user's events",
+            "relevant": "preference >= 0.6",
+            "digest": "0123456789abcdef",
+            "slate": 20,
+            "users": 592,
+            "items": 9742,
+            "events": {"train": 80_000, "test": 20_000},
+        },
+        "models": {"popularity": popularity, "served": served | {"recall@20_ci": [0.18, 0.22]}},
+        "pipeline": {
+            "coverage": {"candidates": 0.6, "ranked": 0.22, "slates": 0.1},
+            "candidates_per_item": 60.0,
+            "cpu_ms": {"p50": 6.0, "p99": 9.0, "requests": 200},
+        },
+        "calibration": {"heads": {"click": _head(0.025, 0.25), "like": _head(0.004, 0.1)}},
+    }
+
+
+def _head(error: float, rate: float) -> dict[str, float]:
+    return {"ece": error, "rate": rate, "examples": 1000}

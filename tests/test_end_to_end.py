@@ -101,7 +101,24 @@ def test_training_beats_popularity_and_says_so(trained: dict[str, Any]) -> None:
 
 
 def test_evaluate_finds_what_training_reported(installation: Installation, trained: dict[str, Any]) -> None:
-    assert json.loads(installation.run("evaluate", "--json")) == trained["report"]
+    found, reported = json.loads(installation.run("evaluate", "--json")), trained["report"]
+    for report in (found, reported):
+        assert report["pipeline"]["cpu_ms"].pop("p99") >= report["pipeline"]["cpu_ms"].pop("p50") > 0
+    assert found == reported
+
+
+def test_the_version_is_champion_with_its_card_and_every_gate_passed(
+    installation: Installation, trained: dict[str, Any]
+) -> None:
+    (listed,) = json.loads(installation.run("registry", "list", "--json"))
+    assert (listed["aliases"], listed["failed"], listed["let_through"][:15]) == (
+        ["challenger", "champion"],
+        [],
+        "champion before",
+    )
+    shown = json.loads(installation.run("registry", "show", "--json"))
+    assert shown["card"].startswith("# smoke-")
+    assert f"recall@20 is {trained['report']['models']['served']['recall@20']:.4f}" in shown["card"]
 
 
 def test_a_slate_is_ranked_and_explained(installation: Installation, served: psutil.Process) -> None:

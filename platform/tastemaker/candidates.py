@@ -20,12 +20,11 @@ Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 T = TypeVar("T", bound=np.generic)
 
-SOURCES: Final = ("two-tower", "item-to-item", "popular")
+SOURCES: Final = ("two-tower", "item-to-item", "als", "content", "popular")
 """Names of the candidate sources; `Proposals.source` holds their positions."""
-TWO_TOWER, ITEM_TO_ITEM, POPULAR = range(len(SOURCES))
+TWO_TOWER, ITEM_TO_ITEM, ALS, CONTENT, POPULAR = range(len(SOURCES))
 
-ITEM_TO_ITEM_SHARE: Final = 0.45
-POPULAR_SHARE: Final = 0.1
+SHARES: Final = {ITEM_TO_ITEM: 0.35, ALS: 0.15, CONTENT: 0.05, POPULAR: 0.1}
 """Places of the list kept for these sources; the two-tower search has the rest, and what they leave empty."""
 
 
@@ -56,30 +55,30 @@ class Candidates:
 
     codes: Codes  # (B, C)
     source: npt.NDArray[np.uint8]  # (B, C) position in SOURCES
-    two_tower: Floats  # (B, C) inner product of the user and item vectors
-    item_to_item: Floats  # (B, C) what the history says for it (features.cross.item_to_item)
-    recent: Floats  # (B, C) what the newest events say for it
+    signals: Floats  # (S, B, C) what each of features.cross.SIGNALS says of it
 
 
-def unite(nearest: Codes, votes: Floats, popular: Codes, limit: int) -> Proposals:
+def unite(nearest: Codes, others: Mapping[int, Codes], limit: int) -> Proposals:
     """One list of what the sources propose: `limit` items, and more where `nearest` has more.
 
-    The lists stand one after another: the two-tower search's share of `limit`, the other sources' shares, then the
+    The lists stand one after another: the two-tower search's share of `limit`, the other sources' lists, then the
     rest of the search, which fills the places of doubles and of what filters remove.
 
     Args:
         nearest: what the two-tower search found, best first (B, k).
-        votes: item-to-item scores of all items (B, N).
-        popular: best first (B, M).
+        others: by source, best first (B, at most `places(source, limit)`).
     """
-    similar = most_voted(votes, int(limit * ITEM_TO_ITEM_SHARE))
-    known = popular[:, : int(limit * POPULAR_SHARE)]
-    lead = limit - similar.shape[1] - known.shape[1]
-    lists = (nearest[:, :lead], similar, known, nearest[:, lead:])
-    names = np.array([TWO_TOWER, ITEM_TO_ITEM, POPULAR, TWO_TOWER], dtype=np.uint8)
+    lead = limit - sum(codes.shape[1] for codes in others.values())
+    lists = (nearest[:, :lead], *others.values(), nearest[:, lead:])
+    names = np.array([TWO_TOWER, *others, TWO_TOWER], dtype=np.uint8)
     codes = np.concatenate(lists, axis=1)
     source = np.repeat(names, [part.shape[1] for part in lists])
     return _without_doubles(Proposals(codes, np.broadcast_to(source, codes.shape)))
+
+
+def places(source: int, limit: int) -> int:
+    """How many of a list of `limit` are kept for `source`."""
+    return int(limit * SHARES[source])
 
 
 def largest(scores: Floats, k: int) -> Codes:

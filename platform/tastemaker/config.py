@@ -18,6 +18,9 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, Vali
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
 from tastemaker.errors import InvalidInput
+from tastemaker.gates import Gates
+from tastemaker.heads import HeadWeights
+from tastemaker.training import Training
 
 CONFIG_VARIABLE = "TASTEMAKER_CONFIG"
 DEFAULT_FILE = "tastemaker.yaml"
@@ -38,6 +41,7 @@ class EventType(Section):
     weight: float = Field(ge=-1, le=1, description="preference that one such event expresses at full strength")
     neutral: float | None = Field(None, description="`value` that says nothing; below it the preference is negative")
     full: float | None = Field(None, description="`value` at which the event counts with its full weight")
+    completes: bool = Field(False, description="whether the user then has had the item to its end")
 
     @model_validator(mode="after")
     def _scale_is_whole(self) -> EventType:
@@ -58,7 +62,7 @@ DEFAULT_EVENT_TYPES = {
     "view": EventType(weight=0.2),
     "click": EventType(weight=0.4),
     "play": EventType(weight=0.6),
-    "complete": EventType(weight=1.0),
+    "complete": EventType(weight=1.0, completes=True),
     "like": EventType(weight=1.0),
     "dislike": EventType(weight=-1.0),
     "rating": EventType(weight=1.0, neutral=2.5, full=5.0),
@@ -87,9 +91,7 @@ class Edge(Section):
     cache_ttl_s: int = Field(300, ge=0, description="life of a cached slate; 0 switches the cache off")
     stale_ttl_s: int = Field(86_400, ge=0, description="how long an old slate may still serve as a fallback")
     batch: MicroBatch = MicroBatch()
-    routing_file: Path | None = Field(
-        None, description="copy of the routing document for an edge that starts while Redis is away"
-    )
+    routing_file: Path | None = Field(None, description="copy of the routing document, to start by while Redis is away")
 
 
 class Scaling(Section):
@@ -129,11 +131,10 @@ class Funnel(Section):
 
     candidates: int = Field(1000, ge=1)
     ranked: int = Field(100, ge=1)
+    head_weights: HeadWeights = Field(HeadWeights(), description="of the ranker's heads in a candidate's score")
     slate: int = Field(20, ge=1, le=100)
     history: int = Field(100, ge=1, description="most recent events that the user tower and item-to-item retrieval see")
-    diversity: float = Field(
-        0.05, ge=0, le=1, description="weight of diversity in maximal marginal relevance; 0 switches it off"
-    )
+    diversity: float = Field(0.05, ge=0, le=1, description="weight of it in maximal marginal relevance; 0 is off")
 
 
 class Serving(Section):
@@ -209,6 +210,8 @@ class Settings(BaseSettings):
     ranking: Ranking = Ranking()
     kserve: KServe = KServe()
     ingest: Ingest = Ingest()
+    training: Training = Training()
+    gates: Gates | None = Field(Gates(), description="before a version may be the champion; null: anything may be")
     feast_registry: str | None = Field(
         None, description="path, s3:// or gs:// URL of a file, or SQLAlchemy URL; default: `home`/feast/registry.db"
     )

@@ -11,11 +11,13 @@ by arrival, not by their own time: an append is then one file and atomic as a wh
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import posixpath
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO
 
@@ -68,6 +70,8 @@ REQUIRED = {
 }
 """Columns that hold no nulls, in whichever table they occur."""
 
+FILE = "file"
+"""What `Lake.scan` adds to the columns of events."""
 ITEMS_FILE = "items/items.parquet"
 USERS_FILE = "users/users.parquet"
 # An event reaches the lake after it happened; a client's clock may run ahead of ours by no more than this.
@@ -120,8 +124,23 @@ class Lake:
             first_day = f"date={since.astimezone(UTC) - CLOCK_SKEW:%Y-%m-%d}"
             files = [file for file in files if file.split("/")[-2] >= first_day]
         source = ds.dataset(files, schema=EVENT_SCHEMA, format="parquet", filesystem=self._fs)
-        table = _first_of_each_id(source.to_table(filter=_window(since, until)))
-        return table.take(pc.sort_indices(table[columns.TIMESTAMP]))
+        return settled(source.to_table(filter=_window(since, until)))
+
+    def event_files(self) -> dict[str, int]:
+        """Names of the event files, relative to the lake, in the order of arrival, and their bytes."""
+        found = self._fs.glob(f"{self._root}/events/date=*/*.parquet", detail=True)
+        return {path[len(self._root) + 1 :]: int(found[path]["size"]) for path in sorted(found)}
+
+    def scan(self, files: Sequence[str], names: Sequence[str], wanted: ds.Expression | None = None) -> pa.Table:
+        """Columns `names` of the events in `files` that are `wanted`, file by file, with repeated events.
+
+        The last column, FILE, is each event's position in `files`.
+        """
+        paths = [f"{self._root}/{file}" for file in files]
+        source = ds.dataset(paths, schema=EVENT_SCHEMA, format="parquet", filesystem=self._fs)
+        table = source.to_table(columns=[*names, "__filename"], filter=wanted)
+        place = pc.index_in(table["__filename"], value_set=pa.array(paths, pa.string()))
+        return table.drop_columns("__filename").append_column(FILE, place)
 
     def replace_items(self, items: pa.Table) -> None:
         """Make `items` the whole catalogue. Raises InvalidInput when they do not fit ITEM_SCHEMA."""
@@ -160,6 +179,30 @@ class Lake:
         """Write `table` as the Parquet file `name`, whole or not at all; what was there is replaced."""
         self._publish(name, lambda stream: pq.write_table(table, stream, compression="zstd"))
 
+    def write_all(self, name: str, tables: Iterable[pa.Table]) -> int:
+        """Write `tables`, of which there is one at least, one after another as `write` does; returns their rows."""
+        parts, rows = iter(tables), 0
+        first = next(parts)
+
+        def fill(stream: BinaryIO) -> None:
+            nonlocal rows
+            with pq.ParquetWriter(stream, first.schema, compression="zstd") as writer:
+                for table in itertools.chain([first], parts):
+                    writer.write_table(table)
+                    rows += table.num_rows
+
+        self._publish(name, fill)
+        return rows
+
+    def files(self, folder: str) -> list[str]:
+        """Names of all files under `folder`, relative to the lake."""
+        return sorted(path[len(self._root) + 1 :] for path in self._fs.find(f"{self._root}/{folder}"))
+
+    def remove(self, name: str) -> None:
+        """Delete the file `name`; one that is gone already is no error."""
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.rm(f"{self._root}/{name}")
+
     def read_json(self, name: str, remedy: str = "") -> Any:
         """The JSON document `name`. Raises NotFound, with `remedy`, when it is not there."""
         self._require(name, remedy)
@@ -192,6 +235,12 @@ class Lake:
             if self._fs.exists(draft):
                 self._fs.rm(draft)
             raise
+
+
+def settled(events: pa.Table) -> pa.Table:
+    """Events once each, by timestamp; of those that share an `event_id` the first row counts, ties stay as they lie."""
+    table = _first_of_each_id(events)
+    return table.take(pc.sort_indices(table[columns.TIMESTAMP]))
 
 
 def _conform(table: pa.Table, schema: pa.Schema, what: str) -> pa.Table:

@@ -1,4 +1,4 @@
-"""The commands of the online path: `serve`, `bench`, `demo`."""
+"""The commands of the online path: `serve`, `demo`, and the benchmarks `serve` and `traffic`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tastemaker.config import Settings
 
 serve = typer.Typer(help="Serve slates: the whole online path on this machine, or one part of it.")
-bench = typer.Typer(no_args_is_help=True)
 
 BundlePath = Annotated[Path | None, typer.Option("--bundle", help="Directory of the model bundle.")]
 ModelVersion = Annotated[str | None, typer.Option(help="Name of the bundle's version in answers and metrics.")]
@@ -90,12 +89,6 @@ def kserve(bundle: BundlePath = None, model_version: ModelVersion = None, model:
     run(settings, *_given_or_registered(settings, bundle, model_version, model))
 
 
-@bench.callback()
-def group() -> None:
-    """Benchmarks. Each measures itself against a baseline of the same run."""
-
-
-@bench.command("serve")
 def serve_benchmark(
     requests: Annotated[int, typer.Option(min=1, help="Requests that are measured.")] = 2000,
     concurrency: Annotated[int, typer.Option(min=1, help="Clients, each with one request under way.")] = 32,
@@ -130,8 +123,7 @@ def serve_benchmark(
     Console().print(table)
 
 
-@bench.command("traffic")
-def traffic(
+def traffic_benchmark(
     url: Annotated[str | None, typer.Option(help="The edge; by default the one of the settings.")] = None,
     rate: Annotated[float, typer.Option(min=0.1, help="Slates asked for per second.")] = 20,
     seconds: Annotated[float | None, typer.Option(min=1, help="Stop after so long; by default on Ctrl-C.")] = None,

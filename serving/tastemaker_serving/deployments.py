@@ -25,12 +25,12 @@ from starlette.responses import Response
 from tastemaker import bundle, config, ids
 from tastemaker.candidates import SOURCES, Candidates, Codes
 from tastemaker.errors import Unavailable
+from tastemaker.retrieval import Wanted
 from tastemaker_serving import models, pipeline, wire
 from tastemaker_serving.pipeline import Chosen, Requests, StageClock, Steps, ToRank
 from tastemaker_serving.readers import Reader
 from tastemaker_serving.stages.rank import Ranked, rank
 from tastemaker_serving.stages.reasons import reason
-from tastemaker_serving.stages.sources import Wanted
 
 HEALTH_PATH = "/healthz"
 HEALTH_TIMEOUT_S = 2.0
@@ -59,7 +59,7 @@ class Ranker:
 
     def __init__(self, bundle_path: Path, funnel: config.Funnel, threads: int) -> None:
         models.use_threads(threads)
-        self._model = models.load_ranker(bundle.read(bundle_path, only=models.RANKER_PARTS))
+        self._model = models.load_ranker(bundle.read(bundle_path, only=models.RANKER_PARTS), funnel.head_weights)
         self._keep = funnel.ranked
 
     async def __call__(self, asked: ToRank) -> Ranked:

@@ -19,15 +19,15 @@ import numpy as np
 import torch
 
 from tastemaker import bundle
-from tastemaker.candidates import ITEM_TO_ITEM_SHARE, Codes, Floats, most_voted
+from tastemaker.candidates import ALS, CONTENT, ITEM_TO_ITEM, Codes, Floats, most_voted, places
 from tastemaker.config import Funnel
 from tastemaker.features import cross
 from tastemaker.features.profile import profile_width
 from tastemaker.features.tower_inputs import TowerInputs
 from tastemaker.ray_env import SWITCHES
+from tastemaker.retrieval import Wanted, rows_of, search, search_als, search_content, votes
 from tastemaker_serving import models, pipeline
-from tastemaker_serving.stages import rank, sources
-from tastemaker_serving.stages.sources import Wanted
+from tastemaker_serving.stages import rank
 
 SECONDS = 1.0
 """CPU time spent on each kernel: enough for a few per cent."""
@@ -44,7 +44,7 @@ class Round:
     profiles: Floats  # (B, P)
     users: Floats  # (B, D)
     codes: Codes  # (B, C) candidates
-    signals: Floats  # (B, C) what a source says of the candidates
+    signals: Floats  # (S, B, C) what the sources say of the candidates
     scores: Floats  # (B, R) best first
     ranker: Sequence[tuple[torch.Tensor, ...]]  # the program's arguments, pass by pass
 
@@ -58,28 +58,34 @@ def measure(bundle_path: Path, batch: int) -> dict[str, float]:
 
 def time_kernels(opened: bundle.Bundle, funnel: Funnel, batch: int) -> dict[str, float]:
     """CPU milliseconds per request of each kernel, on random inputs of full length."""
-    personal, retrieval = models.load_personal(opened), models.load_retrieval(opened, funnel.candidates)
-    ranking = models.load_ranker(opened)
+    personal, model = models.load_personal(opened), models.load_retrieval(opened, funnel.candidates)
+    ranking = models.load_ranker(opened, funnel.head_weights)
 
-    def search(users: Floats) -> Codes:
-        products = sources.inner_products(retrieval, users)
-        return sources.two_tower(retrieval, users, products, funnel.candidates)
-
-    def item_to_item(inputs: TowerInputs) -> Codes:
+    def wanted(one: Round) -> Wanted:
         nothing = np.empty((batch, 0), dtype=np.int32)
+        history = one.inputs.history.astype(np.int32)
         segment = np.full(batch, -1, dtype=np.int32)
-        history = inputs.history.astype(np.int32)
-        wanted = Wanted(nothing.astype(np.float32), history, inputs.preference, segment, inputs.seen, nothing)
-        lasting, _ = sources.votes(retrieval, wanted)
-        return most_voted(lasting, int(funnel.candidates * ITEM_TO_ITEM_SHARE))
+        return Wanted(one.users, history, one.inputs.preference, segment, one.inputs.seen, nothing)
+
+    def searches(one: Round) -> list[Codes]:
+        asked, limit = wanted(one), funnel.candidates
+        return [
+            search(model.two_tower, one.users, asked.seen).nearest(limit),
+            search_als(model, asked).nearest(places(ALS, limit)),
+            search_content(model, asked).nearest(places(CONTENT, limit)),
+        ]
+
+    def item_to_item(one: Round) -> Codes:
+        lasting, _ = votes(model, wanted(one))
+        return most_voted(lasting, places(ITEM_TO_ITEM, funnel.candidates))
 
     def gather(codes: Codes) -> list[torch.Tensor]:
-        return [models.rows_of(ranking.item_half, codes[rows]) for rows in rank.chunks(batch)]
+        return [rows_of(ranking.item_half, codes[rows]) for rows in rank.chunks(batch)]
 
     def score(passes: Sequence[tuple[torch.Tensor, ...]]) -> None:
         with torch.inference_mode():
             for arguments in passes:
-                ranking.program(*arguments)
+                rank.score(ranking, *arguments)
 
     def rerank(codes: Codes, scores: Floats) -> Codes:
         return pipeline.rerank(personal, codes, scores, funnel.slate, funnel.diversity)
@@ -87,10 +93,10 @@ def time_kernels(opened: bundle.Bundle, funnel: Funnel, batch: int) -> dict[str,
     rounds = [_round(personal, funnel, gather, seed, batch) for seed in range(ROUNDS)]
     kernels: dict[str, Callable[[Round], object]] = {
         "user_tower": lambda one: pipeline.embed(personal.tower, one.inputs, one.profiles),
-        "search": lambda one: search(one.users),
-        "item_to_item": lambda one: item_to_item(one.inputs),
+        "search": searches,
+        "item_to_item": item_to_item,
         "gather": lambda one: gather(one.codes),
-        "cross": lambda one: cross.cross_features(one.codes, one.signals, one.signals, one.signals),
+        "cross": lambda one: cross.cross_features(one.signals, one.codes >= 0),
         "ranker": lambda one: score(one.ranker),
         "rerank": lambda one: rerank(one.codes[:, : one.scores.shape[1]], one.scores),
     }
@@ -119,7 +125,7 @@ def _round(
         (torch.from_numpy(users[rows]), torch.from_numpy(profiles[rows]), halves, features[rows])
         for rows, halves in zip(rank.chunks(batch), gather(codes), strict=True)
     ]
-    signals = random.random(codes.shape, dtype=np.float32)
+    signals = random.random((len(cross.SIGNALS), *codes.shape), dtype=np.float32)
     return Round(inputs, profiles, users, codes, signals, scores, passes)
 
 

@@ -137,7 +137,7 @@ def run(settings: config.Settings, bundle_path: Path, version: str) -> None:
     _refuse_taken_ports(limits)
     models.use_threads(limits.threads)
     served = [
-        ranker(opened, version, settings.serving.funnel.ranked, limits),
+        ranker(opened, version, settings.serving.funnel, limits),
         user_tower(opened, version, limits),
     ]
     server = kserve.ModelServer(
@@ -154,11 +154,11 @@ def run(settings: config.Settings, bundle_path: Path, version: str) -> None:
     server.start(served)
 
 
-def ranker(opened: Bundle, version: str, keep: int, limits: config.KServe) -> BatchedModel:
-    """The model `ranker`: a user's best `keep` candidates."""
-    model = models.load_ranker(opened)
+def ranker(opened: Bundle, version: str, funnel: config.Funnel, limits: config.KServe) -> BatchedModel:
+    """The model `ranker`: a user's best `funnel.ranked` candidates."""
+    model = models.load_ranker(opened, funnel.head_weights)
     signature = Signature(kserve_tensors.RANKER_INPUTS, kserve_tensors.RANKER_OUTPUTS, _sizes(opened))
-    return BatchedModel(RANKER, version, signature, partial(rank_rows, model, keep), limits)
+    return BatchedModel(RANKER, version, signature, partial(rank_rows, model, funnel.ranked), limits)
 
 
 def user_tower(opened: Bundle, version: str, limits: config.KServe) -> BatchedModel:
@@ -171,11 +171,11 @@ def user_tower(opened: Bundle, version: str, limits: config.KServe) -> BatchedMo
 
 def rank_rows(model: RankingModel, keep: int, rows: Sequence[Row]) -> list[Row]:
     """Rank users whose candidate lists may differ in length: each gets what it would get alone."""
-    vectors, profiles, codes, two_tower, item_to_item, recent = zip(*rows, strict=True)
+    vectors, profiles, codes, *signals = zip(*rows, strict=True)
     longest = max(map(len, codes))
-    padded = [_right(column, longest, 0) for column in (two_tower, item_to_item, recent)]
+    padded = np.stack([_right(column, longest, 0) for column in signals])
     listed = _right(codes, longest, -1)
-    candidates = Candidates(listed, np.zeros(listed.shape, dtype=np.uint8), *padded)
+    candidates = Candidates(listed, np.zeros(listed.shape, dtype=np.uint8), padded)
     ranked = rank(model, np.stack(vectors), np.stack(profiles), candidates, keep)
     best = pick(listed, ranked.places, -1)
     scores = np.maximum(ranked.scores, UNRANKED)

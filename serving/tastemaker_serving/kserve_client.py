@@ -14,6 +14,7 @@ from kserve.inference_client import RESTConfig
 
 from tastemaker import config
 from tastemaker.errors import InvalidInput, Unavailable
+from tastemaker.features.cross import SIGNALS
 from tastemaker_serving import kserve_tensors
 from tastemaker_serving.kserve_tensors import MODEL_VERSION, RANKER, RANKER_INPUTS, RANKER_OUTPUTS, Array
 from tastemaker_serving.pipeline import ToRank
@@ -55,7 +56,7 @@ class RemoteRanker:
             Unavailable: no answer, or none that fits this version.
         """
         if asked.candidates.codes.size == 0:
-            return best(asked.candidates.two_tower, self._keep)  # no tensor of size 0 travels by REST
+            return best(asked.candidates.signals[0], self._keep)  # no tensor of size 0 travels by REST
         try:
             answer = await self._client.infer(_request(asked), self._timeout_s)
         except NO_ANSWER as error:
@@ -150,9 +151,7 @@ def _request(asked: ToRank) -> kserve.InferRequest:
         "user_vectors": asked.user_vectors,
         "profiles": asked.profiles,
         "codes": candidates.codes,
-        "two_tower": candidates.two_tower,
-        "item_to_item": candidates.item_to_item,
-        "recent": candidates.recent,
+        **dict(zip(SIGNALS, candidates.signals, strict=True)),
     }
     return infer_request(RANKER, {tensor.name: arrays[tensor.name] for tensor in RANKER_INPUTS})
 

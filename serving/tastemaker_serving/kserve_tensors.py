@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tastemaker.errors import InvalidInput
+from tastemaker.features.cross import SIGNAL_MEANINGS
 
 Array = npt.NDArray[Any]
 
@@ -47,9 +48,7 @@ RANKER_INPUTS: Final = (
     Tensor("user_vectors", "FP32", ("B", "D"), "what the user tower answers"),
     Tensor("profiles", "FP32", ("B", "P"), "user features as features.profile.profile_matrix lays them out"),
     Tensor("codes", "INT32", ("B", "C"), "candidates' item codes, -1 is padding", below="N", least=-1),
-    Tensor("two_tower", "FP32", ("B", "C"), "inner product of user and item vector"),
-    Tensor("item_to_item", "FP32", ("B", "C"), "what the whole history says for the item"),
-    Tensor("recent", "FP32", ("B", "C"), "what the newest events say for it"),
+    *(Tensor(name, "FP32", ("B", "C"), meaning) for name, meaning in SIGNAL_MEANINGS.items()),
 )
 RANKER_OUTPUTS: Final = (
     Tensor("places", "INT32", ("B", "R"), "best first: where in the candidate list, -1 is padding", "C", -1),

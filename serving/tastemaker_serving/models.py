@@ -1,7 +1,7 @@
 """The parts of a bundle that serving computes with, as ready arrays and programs.
 
-N items, D vector width, P profile width, K neighbours, H ranker width, G categories. Each deployment loads only its own
-parts.
+N items, D vector width, P profile width, K neighbours, H ranker width, T heads, G categories. Each deployment loads
+only its own parts.
 """
 
 from __future__ import annotations
@@ -18,15 +18,30 @@ import torch
 from tastemaker import columns
 from tastemaker.bundle import Bundle
 from tastemaker.candidates import popular_table
+from tastemaker.errors import InvalidInput
+from tastemaker.features.fold_in import ItemFactors
 from tastemaker.features.tower_inputs import KeyIndex
+from tastemaker.heads import HeadWeights
+from tastemaker.retrieval import Retrieval, Space
 
 Codes = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 Program = Callable[..., torch.Tensor]
 
 PERSONAL_PARTS = ("items", "user_tower", "item_vectors", "neighbours", "neighbour_weights", "vocabulary", "recipe")
-RETRIEVAL_PARTS = ("item_vectors", "index", "neighbours", "neighbour_weights", "popularity", "vocabulary")
-RANKER_PARTS = ("ranker", "ranker_items")
+RETRIEVAL_PARTS = (
+    "item_vectors",
+    "index",
+    "als_factors",
+    "als_gram",
+    "content_vectors",
+    "neighbours",
+    "neighbour_weights",
+    "popularity",
+    "vocabulary",
+    "recipe",
+)
+RANKER_PARTS = ("ranker", "ranker_items", "recipe")
 USER_TOWER_PARTS = ("user_tower", "vocabulary", "recipe")
 """What each deployment reads, so that it checks only those files."""
 
@@ -47,34 +62,18 @@ class Personal:
 
 
 @dataclass(frozen=True)
-class Retrieval:
-    """What the CandidateGenerator needs."""
-
-    index: faiss.Index
-    vectors: torch.Tensor  # (N, D) f32
-    neighbours: Codes  # (N, K), -1 where there are fewer
-    neighbour_weights: Floats  # (N, K)
-    popular: Codes  # (G + 1, M) best first, -1 where there are fewer; row g is for segment g, the last for everybody
-
-
-@dataclass(frozen=True)
 class RankingModel:
     """What the Ranker needs."""
 
-    program: Program  # user vectors (B, D), profile (B, P), item halves (B, C, H), cross (B, C, F) → logits (B, C)
+    program: Program  # user vectors (B, D), profile (B, P), item halves (B, C, H), cross (B, C, F) → (B, C, T)
     item_half: torch.Tensor  # (N, H) f16: half the memory, and no slower to gather
+    weights: torch.Tensor  # (T,) of the heads' probabilities in a score, 1 together
 
 
 def use_threads(threads: int) -> None:
     """Limit the kernels of this process. Beyond the cores that a replica owns, OpenMP's spinning costs tenfold."""
     torch.set_num_threads(threads)
     faiss.omp_set_num_threads(threads)
-
-
-def rows_of(table: torch.Tensor, codes: Codes) -> torch.Tensor:
-    """The rows of `table` (N, W) at `codes` (B, C), shape (B, C, W); padding, -1, reads row 0."""
-    rows = table.index_select(0, torch.from_numpy(np.maximum(codes, 0).ravel()))
-    return rows.view(*codes.shape, table.shape[1])
 
 
 def load_personal(bundle: Bundle) -> Personal:
@@ -106,19 +105,35 @@ def user_buckets(bundle: Bundle) -> int:
 
 def load_retrieval(bundle: Bundle, popular: int) -> Retrieval:
     """Load what the CandidateGenerator needs, with `popular` items for each segment."""
+    als, content = (_array(bundle, part, np.float32) for part in ("als_factors", "content_vectors"))
+    recipe = bundle.json("recipe")
+    factors = ItemFactors(als, _array(bundle, "als_gram", np.float32), recipe["als"]["alpha"], recipe["liked"])
     return Retrieval(
-        index=faiss.read_index(str(bundle.file("index"))),
-        vectors=_tensor(bundle, "item_vectors"),
+        two_tower=Space(_tensor(bundle, "item_vectors"), faiss.read_index(str(bundle.file("index")))),
+        factors=factors,
+        als=Space.of(als),
+        content=Space.of(content),
         neighbours=_array(bundle, "neighbours", np.int32),
         neighbour_weights=_array(bundle, "neighbour_weights", np.float32),
         popular=popular_table(bundle.json("popularity"), bundle.json("vocabulary"), popular),
     )
 
 
-def load_ranker(bundle: Bundle) -> RankingModel:
-    """Load what the Ranker needs."""
+def load_ranker(bundle: Bundle, weights: HeadWeights) -> RankingModel:
+    """Load what the Ranker needs.
+
+    Raises:
+        InvalidInput: no head of the bundle has a weight.
+    """
+    heads: list[str] = bundle.json("recipe")["heads"]
+    known = torch.tensor([getattr(weights, head) for head in heads])
+    if known.sum() == 0:
+        raise InvalidInput(
+            f"serving.funnel.head_weights gives weight to no head of the bundle, which has {', '.join(heads)}",
+            f"Set TASTEMAKER_SERVING__FUNNEL__HEAD_WEIGHTS__{heads[0].upper()}=1",
+        )
     item_half = torch.from_numpy(_array(bundle, "ranker_items", np.float16))
-    return RankingModel(program=_program(bundle, "ranker"), item_half=item_half)
+    return RankingModel(program=_program(bundle, "ranker"), item_half=item_half, weights=known / known.sum())
 
 
 def _program(bundle: Bundle, part: str) -> Program:

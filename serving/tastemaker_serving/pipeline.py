@@ -1,13 +1,12 @@
 """A batch of requests through its stages: who asks → candidates → ranked → re-ranked → explained.
 
-The same function serves (stages behind Ray Serve handles) and evaluates (all stages in this process).
+The same function serves (stages behind Ray Serve handles) and evaluates (all stages in one process: `offline`).
 
 B requests, D vector width, P profile width, G categories, n places of the slate.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,21 +16,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tastemaker.bundle import Bundle
+from tastemaker import retrieval
 from tastemaker.candidates import Candidates, Codes, Floats, pick, strongest_category
 from tastemaker.config import Funnel
 from tastemaker.errors import Unavailable
 from tastemaker.features.tower_inputs import TowerInputs, tower_inputs
+from tastemaker.retrieval import Retrieval, Wanted, rows_of
 from tastemaker.types import ServedFrom
-from tastemaker_serving import models
-from tastemaker_serving.models import Personal, Program, RankingModel, Retrieval
-from tastemaker_serving.stages import filters, sources
-from tastemaker_serving.stages.rank import Ranked, rank, retrieval_order
+from tastemaker_serving.models import Personal, Program, RankingModel
+from tastemaker_serving.stages import filters
+from tastemaker_serving.stages.rank import Ranked, log_odds, rank, retrieval_order
 from tastemaker_serving.stages.reasons import liked_neighbours
 from tastemaker_serving.stages.rerank import maximal_marginal_relevance
-from tastemaker_serving.stages.sources import Wanted
-
-OFFLINE_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -117,7 +113,8 @@ async def recommend(requests: Requests, model: Personal, steps: Steps, funnel: F
         asked = ToRank(user_vectors, requests.profiles, candidates)
         ranked, served_from, degraded = await _ranked(asked, steps, funnel.ranked)
     with clock.stage("reranking"):
-        picked = rerank(model, pick(candidates.codes, ranked.places, -1), ranked.scores, requests.n, funnel.diversity)
+        relevance = log_odds(ranked) if served_from == "ranked" else ranked.scores
+        picked = rerank(model, pick(candidates.codes, ranked.places, -1), relevance, requests.n, funnel.diversity)
     with clock.stage("reasons"):
         places = pick(ranked.places, picked, -1)
         codes = pick(candidates.codes, places, -1)
@@ -135,16 +132,16 @@ def embed(tower: Program, inputs: TowerInputs, profiles: Floats) -> Floats:
 
 def generate(model: Retrieval, wanted: Wanted, limit: int) -> Candidates:
     """At most `limit` candidates for each user, without those seen or excluded."""
-    signals = sources.signals(model, wanted)
-    proposed = sources.propose(model, wanted, signals, limit)
+    signals = retrieval.signals(model, wanted)
+    proposed = retrieval.propose(model, wanted, signals, limit)
     unseen = filters.drop(proposed, wanted.seen)
     allowed = filters.drop(unseen.kept, wanted.excluded)
-    return sources.with_signals(model, wanted.user_vectors, allowed.kept.head(limit), signals)
+    return retrieval.candidates(signals, allowed.kept.head(limit))
 
 
 def rerank(model: Personal, codes: Codes, scores: Floats, n: int, diversity: float) -> Codes:
     """Places of the slate in a ranked list of item codes (B, R), shape (B, min(n, R)), -1 is padding."""
-    return maximal_marginal_relevance(scores, models.rows_of(model.unit_vectors, codes), n, diversity)
+    return maximal_marginal_relevance(scores, rows_of(model.unit_vectors, codes), n, diversity)
 
 
 async def _ranked(asked: ToRank, steps: Steps, keep: int) -> tuple[Ranked, ServedFrom, list[str]]:
@@ -154,46 +151,11 @@ async def _ranked(asked: ToRank, steps: Steps, keep: int) -> tuple[Ranked, Serve
         return retrieval_order(asked.candidates, keep), "candidates", ["ranker"]
 
 
-def recommend_offline(
-    bundle: Bundle,
-    funnel: Funnel,
-    user_ids: Sequence[str],
-    trails: Sequence[npt.NDArray[np.void]],
-    profiles: Floats,
-    now: int,
-    n: int,
-) -> Codes:
-    """What serving would answer, all stages in this process.
-
-    Args:
-        trails: of the same users, oldest first (`features.trail.Trail`). profiles: (B, P) of the same users.
-        now: time of the requests in seconds since 1970.
-
-    Returns:
-        Item codes (B, n), best first, -1 where a slate is short.
-    """
-    personal = models.load_personal(bundle)
-    steps = local_steps(models.load_retrieval(bundle, funnel.candidates), models.load_ranker(bundle), funnel)
-    slates = np.full((len(user_ids), n), -1, dtype=np.int32)
-
-    async def fill() -> None:
-        for start in range(0, len(user_ids), OFFLINE_BATCH):
-            rows = slice(start, start + OFFLINE_BATCH)
-            ids = user_ids[rows]
-            nothing = np.empty((len(ids), 0), dtype=np.int32)
-            requests = Requests(ids, trails[rows], profiles[rows], nothing, now, n)
-            chosen = await recommend(requests, personal, steps, funnel, StageClock())
-            slates[rows, : chosen.codes.shape[1]] = chosen.codes
-
-    asyncio.run(fill())
-    return slates
-
-
-def local_steps(retrieval: Retrieval, ranking: RankingModel, funnel: Funnel) -> Steps:
+def local_steps(model: Retrieval, ranking: RankingModel, funnel: Funnel) -> Steps:
     """The stages in this process."""
 
     async def generate_here(wanted: Wanted) -> Candidates:
-        return generate(retrieval, wanted, funnel.candidates)
+        return generate(model, wanted, funnel.candidates)
 
     async def rank_here(asked: ToRank) -> Ranked:
         return rank(ranking, asked.user_vectors, asked.profiles, asked.candidates, funnel.ranked)

@@ -125,7 +125,9 @@ def settings(tmp_path: Path, versions: Path) -> Iterator[Settings]:
     """Of an operator, with a real Valkey."""
     shutil.copy(versions, tmp_path / "mlflow.db")
     with embedded.server(Settings(home=tmp_path)) as url:
-        yield Settings(home=tmp_path, redis_url=url, mlflow_tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+        yield Settings(
+            home=tmp_path, gates=None, redis_url=url, mlflow_tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}"
+        )
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 
 from tastemaker import bundle
 from tastemaker.errors import BundleMismatch, NotFound
+from tastemaker.manifest import MANIFEST, Manifest
 
 WINDOW = (datetime(2018, 1, 1, tzinfo=UTC), datetime(2018, 9, 24, tzinfo=UTC))
 ITEMS = 4
@@ -23,6 +24,11 @@ def make_parts(tmp_path: Path) -> dict[str, Any]:
         "items": pa.table({"item_id": [f"i{code}" for code in range(ITEMS)], "title": ["a", "b", "c", "d"]}),
         "item_vectors": np.arange(ITEMS * 3, dtype=np.float32).reshape(ITEMS, 3),
         "index": blob,
+        "als_factors": np.zeros((ITEMS, 2), dtype=np.float32),
+        "als_gram": np.eye(2, dtype=np.float32),
+        "content_vectors": np.zeros((ITEMS, 2), dtype=np.float32),
+        "content_idf": np.zeros(8, dtype=np.float32),
+        "content_directions": np.zeros((8, 2), dtype=np.float16),
         "neighbours": np.zeros((ITEMS, 2), dtype=np.int32),
         "neighbour_weights": np.zeros((ITEMS, 2), dtype=np.float32),
         "user_tower": blob,
@@ -35,7 +41,7 @@ def make_parts(tmp_path: Path) -> dict[str, Any]:
     }
 
 
-def write(path: Path, parts: dict[str, Any]) -> bundle.Manifest:
+def write(path: Path, parts: dict[str, Any]) -> Manifest:
     return bundle.write(path, parts, feature_service="ranking_v1", feature_schema="abc", data_window=WINDOW)
 
 
@@ -108,10 +114,10 @@ def test_items_of_another_catalogue_are_refused(tmp_path: Path, written: Path) -
     others = make_parts(tmp_path)
     others["items"] = pa.table({"item_id": ["x", "y", "z", "w"], "title": ["a", "b", "c", "d"]})
     write(tmp_path / "others", others)
-    foreign = json.loads((tmp_path / "others" / bundle.MANIFEST).read_text())["parts"]["items"]
-    manifest = json.loads((written / bundle.MANIFEST).read_text())
+    foreign = json.loads((tmp_path / "others" / MANIFEST).read_text())["parts"]["items"]
+    manifest = json.loads((written / MANIFEST).read_text())
     manifest["parts"]["items"] = foreign
-    (written / bundle.MANIFEST).write_text(json.dumps(manifest))
+    (written / MANIFEST).write_text(json.dumps(manifest))
     (written / "items.parquet").write_bytes((tmp_path / "others" / "items.parquet").read_bytes())
     with pytest.raises(BundleMismatch, match="items are not the catalogue"):
         bundle.read(written)
@@ -125,20 +131,20 @@ def test_another_feature_schema_is_refused(written: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"format": 2}, "has format 2, this installation reads 1"),
+        ({"format": 3}, "has format 3, this installation reads 2"),
         ({"surprise": 1}, "'surprise'"),
         ({"libraries": {"torch": "99.0.0"}}, r"written with torch 99\.0\.0"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(written: Path, change: dict[str, Any], reason: str) -> None:
-    file = written / bundle.MANIFEST
+    file = written / MANIFEST
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
     with pytest.raises(BundleMismatch, match=reason):
         bundle.read(written)
 
 
 def test_a_part_outside_the_bundle_is_refused(written: Path) -> None:
-    file = written / bundle.MANIFEST
+    file = written / MANIFEST
     manifest = json.loads(file.read_text())
     manifest["parts"]["report"]["file"] = "../program.pt2"
     file.write_text(json.dumps(manifest))

@@ -3,6 +3,8 @@ from __future__ import annotations
 import numpy as np
 
 from tastemaker.candidates import (
+    ALS,
+    CONTENT,
     ITEM_TO_ITEM,
     POPULAR,
     TWO_TOWER,
@@ -10,6 +12,7 @@ from tastemaker.candidates import (
     among,
     largest,
     most_voted,
+    places,
     popular_table,
     strongest_category,
     unite,
@@ -40,20 +43,24 @@ def test_most_voted_has_only_items_with_votes() -> None:
 
 def test_each_source_has_its_share_and_the_search_fills_up() -> None:
     nearest = codes(list(range(20)))
-    votes = votes_for(60, **{f"i{item}": item for item in range(40, 50)})
-    popular = codes([0, 55, 56])
-    united = unite(nearest, votes, popular, 20)
-    # 20 places: 9 of the search, 9 item-to-item, 2 popular of which 0 is already there, then the rest of the search.
-    assert united.codes[0, :9].tolist() == list(range(9))
-    assert united.codes[0, 9:18].tolist() == [49, 48, 47, 46, 45, 44, 43, 42, 41]
-    assert united.codes[0, 18:].tolist() == [55, *range(9, 20)]
-    assert united.source[0, [0, 9, 18, 19]].tolist() == [TWO_TOWER, ITEM_TO_ITEM, POPULAR, TWO_TOWER]
+    others = {ITEM_TO_ITEM: codes(list(range(40, 47))), POPULAR: codes([0, 55])}
+    united = unite(nearest, others, 20)
+    # 20 places: 11 of the search, 7 item-to-item, 2 popular of which 0 is already there, then the rest of the search.
+    assert united.codes[0, :11].tolist() == list(range(11))
+    assert united.codes[0, 11:18].tolist() == list(range(40, 47))
+    assert united.codes[0, 18:].tolist() == [55, *range(11, 20)]
+    assert united.source[0, [0, 11, 18, 19]].tolist() == [TWO_TOWER, ITEM_TO_ITEM, POPULAR, TWO_TOWER]
 
 
 def test_an_item_proposed_twice_belongs_to_the_first() -> None:
-    united = unite(codes([3, 1]), votes_for(8, i3=1, i5=2), codes([5, 3]), 20)
+    united = unite(codes([3, 1]), {ALS: codes([5, -1]), POPULAR: codes([5, 3])}, 20)
     assert united.codes.tolist() == [[3, 1, 5]]
-    assert united.source.tolist() == [[TWO_TOWER, TWO_TOWER, ITEM_TO_ITEM]]
+    assert united.source.tolist() == [[TWO_TOWER, TWO_TOWER, ALS]]
+
+
+def test_the_search_has_the_most_places() -> None:
+    others = [places(source, 100) for source in (ITEM_TO_ITEM, ALS, CONTENT, POPULAR)]
+    assert max(others) <= 100 - sum(others)
 
 
 def test_padding_moves_to_the_end() -> None:

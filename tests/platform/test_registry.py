@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mlflow.tracking import MlflowClient
 
-from tastemaker.bundle import MANIFEST
 from tastemaker.config import Settings
 from tastemaker.errors import NotFound
+from tastemaker.gates import evidence_of
+from tastemaker.manifest import MANIFEST
+from tastemaker.papers import Papers, beginning
 from tastemaker.registry import Registry
 
 
@@ -30,19 +35,20 @@ def test_an_empty_registry_says_how_to_fill_it(tmp_path: Path) -> None:
 def test_a_version_is_found_by_number_and_alias(registry: Registry, bundle_path: Path) -> None:
     first = registry.register(bundle_path, {"ndcg@20": 0.1}, {"recipe": "smoke"})
     second = registry.register(bundle_path, {"ndcg@20": 0.2}, {"recipe": "smoke"})
-    registry.promote(first.version)
+    registry.point(first.version, "champion")
     assert registry.resolve("champion") == first
     assert registry.resolve("challenger") == second
     assert registry.resolve(second.version) == second
-    assert registry.versions()[:2] == [(second.version, ("challenger",)), (first.version, ("champion",))]
+    newest = [(found.version, found.aliases) for found in registry.versions()[:2]]
+    assert newest == [(second.version, ("challenger",)), (first.version, ("champion",))]
     assert (registry.download(first) / MANIFEST).read_text() == "{}"
 
 
-def test_promoting_what_does_not_exist_changes_nothing(registry: Registry, bundle_path: Path) -> None:
+def test_pointing_at_what_does_not_exist_changes_nothing(registry: Registry, bundle_path: Path) -> None:
     ref = registry.register(bundle_path, {}, {})
-    registry.promote(ref.version)
+    registry.point(ref.version, "champion")
     with pytest.raises(NotFound, match="'99999'"):
-        registry.promote("99999")
+        registry.point("99999", "champion")
     assert registry.resolve("champion") == ref
 
 
@@ -51,3 +57,36 @@ def test_whether_an_alias_names_a_version(registry: Registry, bundle_path: Path)
     assert registry.has("candidate")
     assert registry.has(ref.version)
     assert not registry.has("nobody")
+
+
+def test_a_version_says_what_its_bundle_says(registry: Registry, bundle_path: Path, report: dict[str, Any]) -> None:
+    window = ["2020-01-01T00:00:00Z", "2020-02-01T00:00:00Z"]
+    (bundle_path / MANIFEST).write_text(json.dumps({"feature_schema": "abc", "data_window": window}))
+    (bundle_path / "report.json").write_text(json.dumps(report))
+    (bundle_path / "model_card.md").write_text("# A card")
+    ref = registry.register(bundle_path, {}, {"recipe": "smoke", "seed": "3"}, papers=Papers("# A card\n\nshort"))
+    found = registry.registered(ref.version)
+    said = {name: found.tags[name] for name in ("recipe", "seed", "feature_schema", "data_from", "data_until")}
+    expected = {"recipe": "smoke", "seed": "3", "feature_schema": "abc"}
+    assert said == expected | {"data_from": window[0], "data_until": window[1]}
+    assert found.evidence == evidence_of(report)
+    assert found.description == "# A card\n\nshort"
+    assert registry.card(ref.version) == "# A card"
+
+
+def test_curves_and_files_lie_in_the_run(registry: Registry, bundle_path: Path) -> None:
+    curve = [(step, 1 / (step + 1)) for step in range(1_500)]
+    papers = Papers(curves={"loss@tower": curve}, files={"figures/training.png": b"png"})
+    registry.register(bundle_path, {"recall@20": 0.2}, {}, "drawn", papers)
+    client = MlflowClient(registry.settings.tracking_uri, registry.settings.tracking_uri)
+    run_id = client.get_model_version_by_alias(registry.settings.model_name, "drawn").run_id or ""
+    history = client.get_metric_history(run_id, "loss_at_tower")
+    assert sorted((point.step, point.value) for point in history) == curve
+    assert client.get_run(run_id).data.metrics["recall_at_20"] == 0.2
+    assert [file.path for file in client.list_artifacts(run_id, "figures")] == ["figures/training.png"]
+
+
+def test_a_description_ends_with_a_whole_paragraph() -> None:
+    assert beginning("one\n\ntwo\n\nthree", 10) == "one\n\ntwo"
+    assert beginning("one\n\ntwo", 10) == "one\n\ntwo"
+    assert beginning("without end", 5) == ""

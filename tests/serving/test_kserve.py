@@ -28,8 +28,10 @@ from tastemaker.bundle import Bundle
 from tastemaker.candidates import Candidates
 from tastemaker.config import Funnel, Settings
 from tastemaker.errors import Conflict
+from tastemaker.features.cross import SIGNALS
 from tastemaker.features.profile import profile_width
 from tastemaker.features.tower_inputs import TowerInputs
+from tastemaker.heads import HeadWeights
 from tastemaker_serving import models, pipeline
 from tastemaker_serving.bench import seed_users
 from tastemaker_serving.kserve import run
@@ -132,7 +134,7 @@ def answers(port: int) -> bool:
 
 @pytest.fixture(scope="module")
 def ranking(model_bundle: Bundle) -> models.RankingModel:
-    return models.load_ranker(model_bundle)
+    return models.load_ranker(model_bundle, HeadWeights())
 
 
 def to_rank(seed: int, users: int = USERS, candidates: int = CANDIDATES) -> dict[str, Array]:
@@ -140,22 +142,20 @@ def to_rank(seed: int, users: int = USERS, candidates: int = CANDIDATES) -> dict
     random = np.random.default_rng(seed)
     codes = np.stack([random.permutation(300)[:candidates] for _ in range(users)]).astype(np.int32)
     codes[::2, candidates - 5 :] = -1
-    two_tower, item_to_item, recent = random.random((3, users, candidates), dtype=np.float32)
+    signals = random.random((len(SIGNALS), users, candidates), dtype=np.float32)
     return {
         "user_vectors": random.standard_normal((users, 16), dtype=np.float32),
         "profiles": random.random((users, profile_width(20)), dtype=np.float32),
         "codes": codes,
-        "two_tower": two_tower,
-        "item_to_item": item_to_item,
-        "recent": recent,
+        **dict(zip(SIGNALS, signals, strict=True)),
     }
 
 
 def ranked_here(model: models.RankingModel, arrays: Mapping[str, Array]) -> dict[str, Array]:
     """What the Ray deployment answers."""
     codes = arrays["codes"]
-    signals = (arrays[name] for name in ("two_tower", "item_to_item", "recent"))
-    candidates = Candidates(codes, np.zeros(codes.shape, np.uint8), *signals)
+    signals = np.stack([arrays[name] for name in SIGNALS])
+    candidates = Candidates(codes, np.zeros(codes.shape, np.uint8), signals)
     ranked = rank(model, arrays["user_vectors"], arrays["profiles"], candidates, KEEP)
     best = np.where(ranked.places >= 0, np.take_along_axis(codes, ranked.places, axis=1), -1)
     scores = np.where(ranked.places >= 0, ranked.scores, np.finfo(np.float32).min)
@@ -253,9 +253,7 @@ def test_metadata_names_every_tensor_with_type_and_shape(server: Server) -> None
         "user_vectors": ("FP32", [-1, 16]),
         "profiles": ("FP32", [-1, 52]),
         "codes": ("INT32", [-1, -1]),
-        "two_tower": ("FP32", [-1, -1]),
-        "item_to_item": ("FP32", [-1, -1]),
-        "recent": ("FP32", [-1, -1]),
+        **dict.fromkeys(SIGNALS, ("FP32", [-1, -1])),
     }
     assert [one["name"] for one in ranker["outputs"]] == ["places", "codes", "scores"]
     assert [one["name"] for one in tower["inputs"]] == ["history", "preference", "age", "user", "profile"]
@@ -274,7 +272,8 @@ CODES = to_rank(4)["codes"]
 REFUSALS = [
     pytest.param(
         without("recent"),
-        "tensor 'recent' is missing; there are ['codes', 'item_to_item', 'profiles', 'two_tower', 'user_vectors']. "
+        "tensor 'recent' is missing; there are ['als', 'codes', 'content', 'item_to_item', 'profiles', 'two_tower', "
+        "'user_vectors']. "
         "Send FP32 of shape (B, C): what the newest events say for it",
         id="missing",
     ),
@@ -305,7 +304,8 @@ REFUSALS = [
     ),
     pytest.param(
         changed("genre", CODES),
-        "tensor 'genre' is no input of ranker. Send user_vectors, profiles, codes, two_tower, item_to_item, recent",
+        "tensor 'genre' is no input of ranker. Send user_vectors, profiles, codes, two_tower, item_to_item, recent, "
+        "als, content",
         id="unknown tensor",
     ),
 ]

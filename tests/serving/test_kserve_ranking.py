@@ -17,6 +17,7 @@ from tastemaker.config import Funnel
 from tastemaker.errors import Unavailable
 from tastemaker.features import trail
 from tastemaker.features.profile import profile_width
+from tastemaker.heads import HeadWeights
 from tastemaker.ids import keys_of
 from tastemaker_serving import kserve_client, models, pipeline
 from tastemaker_serving.kserve import BatchedModel, Row, Signature, ranker
@@ -57,7 +58,7 @@ def in_process(
     model_bundle: Bundle, version: str = VERSION, alter: Callable[[InferResponse], None] | None = None
 ) -> RemoteRanker:
     client = remote(version=version)
-    served = ranker(model_bundle, VERSION, FUNNEL.ranked, LIMITS)
+    served = ranker(model_bundle, VERSION, FUNNEL, LIMITS)
     client._client = InProcess(served, alter or (lambda _: None))  # type: ignore[assignment]
     return client
 
@@ -79,7 +80,7 @@ def requests(n: int = 12) -> Requests:
 async def slates(model_bundle: Bundle, rank: RemoteRanker | None) -> Chosen:
     """Slates with all stages here, but the ranker where it is told."""
     retrieval = models.load_retrieval(model_bundle, FUNNEL.candidates)
-    steps = pipeline.local_steps(retrieval, models.load_ranker(model_bundle), FUNNEL)
+    steps = pipeline.local_steps(retrieval, models.load_ranker(model_bundle, HeadWeights()), FUNNEL)
     if rank is not None:
         steps = Steps(steps.generate, rank.rank)
     personal = models.load_personal(model_bundle)

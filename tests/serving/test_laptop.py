@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from tastemaker.bundle import MANIFEST
 from tastemaker.config import Serving, Settings
+from tastemaker.manifest import MANIFEST
 from tastemaker.registry import Registry
 from tastemaker.rollout import meter, observe, routing
 from tastemaker.rollout.local import LocalRollouts
@@ -97,7 +97,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(home: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Laptop]:
     monkeypatch.setattr(laptop, "LOOK_S", 0.01)
     monkeypatch.setattr(laptop, "DRAIN_S", 0.0)
-    settings = Settings(home=home, redis_url=redis_url, serving=Serving(port=two_free_ports()))
+    settings = Settings(home=home, gates=None, redis_url=redis_url, serving=Serving(port=two_free_ports()))
     with Redis.from_url(redis_url) as redis:
         running = Laptop(settings, redis, redis_url, home / "good")
         yield running

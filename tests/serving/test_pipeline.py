@@ -9,11 +9,12 @@ from tastemaker.config import Funnel
 from tastemaker.errors import Unavailable
 from tastemaker.features import trail
 from tastemaker.features.profile import profile_width
+from tastemaker.heads import HeadWeights
 from tastemaker.ids import keys_of
+from tastemaker.retrieval import Wanted
 from tastemaker_serving import models, pipeline
 from tastemaker_serving.pipeline import Requests, StageClock, Steps, ToRank
 from tastemaker_serving.stages.rank import Ranked
-from tastemaker_serving.stages.sources import Wanted
 
 NOW = 1_800_000_000
 FUNNEL = Funnel(candidates=100, ranked=40, slate=20)
@@ -41,7 +42,7 @@ def personal(model_bundle: Bundle) -> models.Personal:
 @pytest.fixture(scope="module")
 def steps(model_bundle: Bundle) -> Steps:
     retrieval = models.load_retrieval(model_bundle, FUNNEL.candidates)
-    return pipeline.local_steps(retrieval, models.load_ranker(model_bundle), FUNNEL)
+    return pipeline.local_steps(retrieval, models.load_ranker(model_bundle, HeadWeights()), FUNNEL)
 
 
 async def test_a_slate_has_new_items_only_and_every_stage_is_timed(personal: models.Personal, steps: Steps) -> None:
@@ -95,17 +96,3 @@ async def test_without_the_ranker_the_slate_is_in_retrieval_order(personal: mode
     assert chosen.served_from == "candidates"
     assert chosen.degraded == ["ranker"]
     assert chosen.codes.tolist() == pools[0].codes[:, :10].tolist()
-
-
-def test_offline_slates_are_those_of_the_same_stages(
-    model_bundle: Bundle, personal: models.Personal, steps: Steps
-) -> None:
-    trails = [trail_of(number, number + 50) for number in range(40)]
-    users = [f"u{number}" for number in range(40)]
-    profiles = np.zeros((40, profile_width(20)), dtype=np.float32)
-
-    slates = pipeline.recommend_offline(model_bundle, FUNNEL, users, trails, profiles, NOW, n=20)
-
-    assert slates.shape == (40, 20)
-    assert all(len(set(slate)) == 20 for slate in slates.tolist())
-    assert all(number not in slate for number, slate in enumerate(slates.tolist()))

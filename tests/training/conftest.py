@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from tastemaker.config import Settings
 from tastemaker.lake import EVENT_SCHEMA, ITEM_SCHEMA
+from tastemaker_training import recipes
+from tastemaker_training.data import Data
+from tastemaker_training.dataset import category_matrix
+from tastemaker_training.interactions import Split, from_lake, split_by_time
+from tastemaker_training.loop import Task
+from tastemaker_training.towers import tower_task as tower_task_of
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 GENRES = ("Comedy", "Drama")
@@ -49,3 +57,23 @@ def two_tastes() -> pa.Table:
                 }
             )
     return pa.Table.from_pylist(rows, schema=EVENT_SCHEMA)
+
+
+@pytest.fixture(scope="session")
+def tower_task(two_tastes: pa.Table, catalogue: pa.Table) -> Task:
+    """A two-tower fit of a second or two over the two tastes."""
+    recipe = recipes.smoke()
+    known = split_by_time(from_lake(two_tastes, catalogue, Settings()), recipe.holdout).past
+    profiles = np.zeros((len(known.items) + 1, 6), dtype=np.float32)
+    profiles[-1, 0] = 1.0
+    data = Data(
+        items=catalogue,
+        vocabulary=list(GENRES),
+        categories=category_matrix(catalogue, list(GENRES)),
+        window=(START, START),
+        split=Split(known, known, np.ones(len(known.items), dtype=bool)),
+        inner=split_by_time(known, recipe.validation),
+        profiles=profiles,
+        countries=(None,) * len(known.user_ids),
+    )
+    return replace(tower_task_of(data, recipe), threads=1)

@@ -7,16 +7,17 @@ import pytest
 
 from tastemaker_training.evaluate import (
     Judgements,
+    clicks_per_user,
     coverage,
+    distance_per_user,
     interval,
-    intra_list_distance,
     judgements,
-    measure,
     most_popular,
     ndcg_per_user,
     recall_per_user,
 )
 from tastemaker_training.interactions import Interactions, split_by_time
+from tastemaker_training.yardstick import Yardstick
 
 TRUTH = Judgements(np.array([0, 1]), [np.array([1, 2, 3]), np.array([7])])
 SLATES = np.array([[1, 9, 3, -1], [5, 6, 8, 9]], dtype=np.int32)
@@ -55,8 +56,9 @@ def test_coverage_counts_items_once_and_no_padding() -> None:
 
 def test_distance_is_zero_among_equals_and_one_among_strangers() -> None:
     categories = np.array([[1, 0], [2, 0], [0, 1]], dtype=np.float32)
-    assert intra_list_distance(np.array([[0, 1]]), categories) == pytest.approx(0.0)
-    assert intra_list_distance(np.array([[0, 2]]), categories) == pytest.approx(1.0)
+    found = distance_per_user(np.array([[0, 1, -1], [0, 2, -1], [0, 1, 2], [1, -1, -1]]), categories)
+    assert found[:3] == pytest.approx([0.0, 1.0, 2 / 3])
+    assert np.isnan(found[3]), "one item is not apart from anything"
 
 
 def test_the_interval_holds_the_mean_and_is_repeatable() -> None:
@@ -80,6 +82,26 @@ def test_popularity_leaves_out_what_was_seen() -> None:
     assert slates.tolist() == [[2, 3], [1, 3]]
 
 
-def test_measure_reports_every_metric() -> None:
-    found = measure(SLATES, TRUTH, np.eye(10, dtype=np.float32), seed=0)
-    assert set(found) == {"recall@4", "ndcg@4", "recall@4_ci", "ndcg@4_ci", "coverage", "intra_list_distance"}
+def test_clicks_weigh_by_the_place_that_is_looked_at() -> None:
+    looks = 1 + 1 / math.log2(3) + 1 / math.log2(4) + 1 / math.log2(5)
+    found = clicks_per_user(SLATES, [np.array([9, 3, 3]), np.array([0])])
+    assert found == pytest.approx([(1 / math.log2(3) + 1 / math.log2(4)) / looks, 0.0])
+    assert clicks_per_user(SLATES[1:], [np.arange(10)]) == pytest.approx([1.0])
+
+
+def test_a_yardstick_measures_every_metric_with_its_interval() -> None:
+    events = log_of([[(0, 1.0), (4, 1.0), (1, 1.0), (2, 1.0)], [(0, 1.0), (5, 1.0), (7, 1.0), (6, 0.1)]])
+    split = split_by_time(events, 0.5)
+    truth = judgements(split, liked=0.6)
+    popular = most_popular(split.past, truth.users, 2, liked=0.6)
+    yardstick = Yardstick.of(split, truth, popular, np.eye(10, dtype=np.float32), seed=0)
+    slates = np.array([[1, 9], [6, 4]], dtype=np.int32)
+    found = yardstick.measure(slates)
+    means = {"recall@2", "ndcg@2", "ctr_proxy", "intra_list_distance", "novelty", "serendipity"}
+    assert set(found) == means | {f"{name}_ci" for name in means} | {"coverage"}
+    assert found["recall@2"] == pytest.approx((1 / 2 + 0) / 2)
+    first, second = 1.0, 1 / math.log2(3)
+    assert found["ctr_proxy"] == pytest.approx(first / (first + second)), "6 was met, if not liked"
+    assert found["intra_list_distance"] == pytest.approx(1.0)
+    assert found["coverage"] == pytest.approx(4 / 10)
+    assert yardstick.measure(popular)["serendipity"] == 0.0

@@ -18,13 +18,16 @@ from hypothesis import strategies as st
 from tastemaker import columns
 from tastemaker.config import Settings
 from tastemaker.errors import NotFound
-from tastemaker.features import vocabulary
+from tastemaker.features import snapshots, vocabulary
 from tastemaker.features.files import ITEM_FILE, USER_FILE
 from tastemaker.features.profile import profile_matrix, rows_from_frame
 from tastemaker.features.store import Features
 from tastemaker.importing import ImportRequest, import_data
 from tastemaker.lake import EVENT_SCHEMA, ITEM_SCHEMA, USER_SCHEMA, Lake
-from tastemaker_training import features
+from tastemaker_training import feature_items, features
+from tastemaker_training.feature_hours import hour_end, micros
+from tastemaker_training.feature_users import user_snapshots
+from tastemaker_training.features import Built
 
 SETTINGS = Settings()
 START = datetime(2024, 5, 1, tzinfo=UTC)
@@ -59,12 +62,14 @@ def table(*events: dict[str, Any]) -> pa.Table:
 
 
 def of_users(*events: dict[str, Any], users: pa.Table = NOBODY) -> list[dict[str, Any]]:
-    rows = features.user_snapshots(table(*events), CATALOGUE, users, CATEGORIES, SETTINGS).to_pylist()
+    rows = user_snapshots(table(*events), CATALOGUE, users, CATEGORIES, SETTINGS).to_pylist()
     return sorted(rows, key=lambda row: (row[columns.USER_ID], row[columns.EVENT_TIMESTAMP]))
 
 
 def of_item(item: str, *events: dict[str, Any]) -> list[dict[str, Any]]:
-    rows = features.item_snapshots(table(*events), CATALOGUE, SETTINGS).to_pylist()
+    ends = hour_end(micros(table(*events)))
+    hours = feature_items.item_hours(table(*events), SETTINGS)
+    rows = feature_items.item_snapshots(hours, CATALOGUE, (int(ends.min()), int(ends.max()))).to_pylist()
     return sorted((row for row in rows if row[columns.ITEM_ID] == item), key=lambda row: row[columns.EVENT_TIMESTAMP])
 
 
@@ -208,18 +213,20 @@ def joined_profiles(events: pa.Table, entities: pd.DataFrame) -> npt.NDArray[np.
     local = Settings(lake_url=f"memory://{uuid.uuid4().hex}")
     lake = Lake(local.lake)
     lake.replace_items(CATALOGUE)
-    features.build(lake, local, events)
+    lake.append_events(events)
+    features.build(lake, local)
     return profile_matrix(rows_from_frame(Features(local).historical(entities)), len(CATEGORIES))
 
 
 def test_a_catalogue_without_categories_or_with_gaps_in_them_builds(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
+    lake.append_events(table(event(0)))
     for categories, vocabulary_then in (([], []), (["A", None], ["A"])):
         item = {columns.ITEM_ID: "i", columns.TITLE: "I", columns.CATEGORIES: categories}
         lake.replace_items(pa.Table.from_pylist([item], ITEM_SCHEMA))
-        features.build(lake, SETTINGS, table(event(0)))
+        features.build(lake, SETTINGS)
         assert vocabulary.read(lake) == vocabulary_then
-    assert lake.read(USER_FILE)[columns.GENRE_AFFINITY].to_pylist() == [[0.5]]
+    assert snapshots.users(lake)[columns.GENRE_AFFINITY].to_pylist() == [[0.5]]
 
 
 def test_a_build_writes_what_feast_reads_and_grows_the_vocabulary(tmp_path: Path) -> None:
@@ -227,17 +234,14 @@ def test_a_build_writes_what_feast_reads_and_grows_the_vocabulary(tmp_path: Path
     lake.replace_items(CATALOGUE)
     lake.append_events(table(event(0), event(70)))
 
-    assert features.build(lake, SETTINGS) == (2, 4)
+    assert features.build(lake, SETTINGS) == Built(new_files=1, users=None, user_rows=2, item_rows=4)
     assert vocabulary.read(lake) == ["A", "B", "C"]
     assert (lake.read(USER_FILE).num_rows, lake.read(ITEM_FILE).num_rows) == (2, 4)
-
-    held_in = lake.events(until=START + HOUR)
-    assert features.build(lake, SETTINGS, held_in) == (1, 3)
 
 
 def test_a_build_without_events_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="tastemaker data import"):
-        features.build(Lake(str(tmp_path)), SETTINGS, EVENT_SCHEMA.empty_table())
+        features.build(Lake(str(tmp_path)), SETTINGS)
 
 
 def test_the_whole_sample_takes_seconds(tmp_path: Path) -> None:
@@ -245,7 +249,7 @@ def test_the_whole_sample_takes_seconds(tmp_path: Path) -> None:
     sample = Path(__file__).parents[2] / "data" / "movielens-small"
     import_data(lake, ImportRequest("movielens", sample), SETTINGS)
     started = time.process_time()
-    users, _ = features.build(lake, SETTINGS)
+    built = features.build(lake, SETTINGS)
 
-    assert users > 610
+    assert built.user_rows > 610
     assert time.process_time() - started < 10

@@ -24,7 +24,7 @@ def test_build_and_materialize_report_their_rows(tmp_path: Path, monkeypatch: py
     import_data(Lake(settings.lake), ImportRequest("csv", file, event_type="play"), settings)
 
     built = CliRunner().invoke(features, ["build", "--json"], catch_exceptions=False)
-    assert json.loads(built.stdout) == {"user_rows": 2, "item_rows": 2}
+    assert json.loads(built.stdout) == {"user_rows": 2, "item_rows": 2, "new_files": 1, "users": None}
 
     with ValkeyServer() as server:
         arguments = ["materialize", "--redis-url", f"redis://127.0.0.1:{server.port}", "--json"]

@@ -4,14 +4,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import torch
 
 from tastemaker.config import Settings
 from tastemaker.features.cross import CROSS_FEATURES
-from tastemaker_training import cluster
-from tastemaker_training.cluster import Hardware
-from tastemaker_training.loop import load_state
-from tastemaker_training.ranker import Lists
+from tastemaker.training import Training
+from tastemaker_training import checkpoints, cluster
+from tastemaker_training.checkpoints import Storage
+from tastemaker_training.hardware import Hardware
+from tastemaker_training.ranker import starting_weights
+from tastemaker_training.ranker_lists import Lists
 from tastemaker_training.ranker_loop import (
     RankerTask,
     epochs,
@@ -30,14 +33,14 @@ RECIPE = RankerRecipe(hidden=8, epochs=3, batch=8, negatives=6)
 def task() -> RankerTask:
     torch.manual_seed(0)
     shape = (40, 10)
-    lists = Lists(
+    lists = Lists.of_likes(
         user_vectors=torch.randn(40, 4),
         profiles=torch.rand(40, 3),
         codes=torch.randint(0, 30, shape),
         cross=torch.randn(*shape, len(CROSS_FEATURES)),
         liked=torch.arange(10).expand(shape) < 2,
     )
-    return RankerTask(RECIPE, lists, torch.randn(30, 5), seed=3, threads=1)
+    return RankerTask(RECIPE, lists, torch.randn(30, 5), seed=3, threads=1, start=starting_weights())
 
 
 def test_the_rate_falls_from_its_peak() -> None:
@@ -49,7 +52,7 @@ def test_the_rate_falls_from_its_peak() -> None:
 def test_a_restart_goes_on_where_it_stopped(task: RankerTask) -> None:
     whole = fit(task)
     torch.manual_seed(task.seed)
-    ranker = fresh(task.lists, task.items, task.recipe)
+    ranker = fresh(task)
     optimizer = optimizer_of(ranker, task.recipe)
     next(epochs(ranker, optimizer, task))
     for _ in epochs(ranker, optimizer, task, start=1):
@@ -62,10 +65,9 @@ def test_a_restart_goes_on_where_it_stopped(task: RankerTask) -> None:
 def test_ray_train_fits_the_same_ranker(task: RankerTask, tmp_path: Path) -> None:
     heard: list[dict[str, Any]] = []
     with cluster.session(Settings(home=tmp_path)):
-        checkpoint = cluster.fit(
-            train_ranker_worker, task, name="ranker", storage=tmp_path, hardware=Hardware(), hear=heard.append
-        )
-        state = load_state(checkpoint)
+        run = cluster.Run("ranker", Storage(str(tmp_path)), Hardware(), Training())
+        checkpoint = cluster.fit(train_ranker_worker, {"task": ray.put(task)}, run, heard.append, print)
+        state = checkpoints.load(checkpoint)
     assert state["epoch"] == RECIPE.epochs
     torch.testing.assert_close(state["ranker"], dict(fit(task).state_dict()), rtol=1e-3, atol=1e-4)
     assert all(metrics["steps"] == RECIPE.epochs for metrics in heard)

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from torch import Tensor
 
 from tastemaker.config import Settings
 from tastemaker_training import recipes
-from tastemaker_training.dataset import Sampler, category_matrix, item_inputs, latest_histories
-from tastemaker_training.interactions import Interactions, from_lake
-from tastemaker_training.two_tower import TwoTower, export_user_tower
+from tastemaker_training.dataset import category_matrix, item_inputs
+from tastemaker_training.interactions import Floats, Interactions, from_lake
+from tastemaker_training.sampler import Sampler, latest_histories
+from tastemaker_training.two_tower import Batch, Histories, Part, TwoTower, export_user_tower
 
 RECIPE = recipes.smoke().two_tower
 LIKED = 0.6
@@ -24,7 +27,7 @@ def interactions(two_tastes: pa.Table, catalogue: pa.Table) -> Interactions:
 
 
 @pytest.fixture(scope="module")
-def categories(catalogue: pa.Table) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+def categories(catalogue: pa.Table) -> Floats:
     return category_matrix(catalogue, ["Comedy", "Drama"])
 
 
@@ -36,77 +39,193 @@ def sampler(interactions: Interactions) -> Sampler:
 
 
 @pytest.fixture
-def model(interactions: Interactions, catalogue: pa.Table, categories: np.ndarray) -> TwoTower:
+def model(interactions: Interactions, catalogue: pa.Table, categories: Floats) -> TwoTower:
     torch.manual_seed(0)
     return TwoTower(item_inputs(catalogue, categories, interactions, LIKED, RECIPE), PROFILE, RECIPE)
 
 
-def test_a_target_is_never_in_its_own_history(sampler: Sampler) -> None:
-    for _ in range(20):
-        batch = sampler.draw(32)
-        assert not (batch.history[:, :, None] == batch.targets[:, None, :]).any()
-        assert torch.isin(batch.targets, batch.pool).all()
-
-
-def test_targets_are_liked_and_histories_are_the_users_own(sampler: Sampler, interactions: Interactions) -> None:
-    batch = sampler.draw(32)
-    loved = {user: set(interactions.items[interactions.of(user)][:14].tolist()) for user in range(60)}
-    seen = {user: set(interactions.items[interactions.of(user)].tolist()) for user in range(60)}
-    for history, targets in zip(batch.history.tolist(), batch.targets.tolist(), strict=True):
-        owners = [user for user in range(60) if set(targets) <= loved[user]]
-        assert any(set(history) - {-1} <= seen[user] for user in owners)
-
-
-def test_examples_without_a_moment_in_time_have_no_profile(interactions: Interactions) -> None:
-    everything = RECIPE.__class__(**{**RECIPE.__dict__, "future_share": 0.0})
-    profiles = np.zeros((len(interactions.items) + 1, PROFILE), dtype=np.float32)
-    profiles[-1, 0] = 1.0
-    sampler = Sampler(interactions, profiles, LIKED, everything, np.random.default_rng(0))
-    assert (sampler.draw(16).profile[:, 0] == 1.0).all()
-
-
-def test_the_same_seed_draws_the_same(interactions: Interactions, sampler: Sampler) -> None:
-    again = Sampler(interactions, sampler.profiles, LIKED, RECIPE, np.random.default_rng(0))
-    assert torch.equal(sampler.draw(16).targets, again.draw(16).targets)
+@pytest.fixture
+def trained(model: TwoTower, sampler: Sampler) -> TwoTower:
+    """After a few steps, so that nothing is zero any more."""
+    _descend(model, sampler, 5)
+    return model.eval()
 
 
 def test_it_learns_two_tastes(model: TwoTower, sampler: Sampler, interactions: Interactions) -> None:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    losses = []
-    for _ in range(60):
-        loss = model(sampler.draw(64))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    losses = _descend(model, sampler, 40)
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
     model.eval()
-    users = np.array([0, 1])
     with torch.no_grad():
-        batch = latest_histories(interactions, users, np.zeros((2, PROFILE), dtype=np.float32), RECIPE)
-        scores = model.user_vectors(batch) @ model.items(torch.arange(40)).T
+        scores = model.user_vectors(_latest(interactions, [0, 1])) @ model.item_vectors().T
     comedies, dramas = scores[:, 0::2].mean(1), scores[:, 1::2].mean(1)
     assert comedies[0] > dramas[0]
     assert dramas[1] > comedies[1]
 
 
-def test_the_exported_tower_equals_the_trained_one(model: TwoTower, interactions: Interactions, tmp_path: Path) -> None:
-    model.eval()
-    users = np.array([3, 4, 5])
-    profiles = np.random.default_rng(0).random((3, PROFILE)).astype(np.float32)
-    batch = latest_histories(interactions, users, profiles, RECIPE)
-    torch.export.save(export_user_tower(model, PROFILE), tmp_path / "tower.pt2")
-    tower = torch.export.load(tmp_path / "tower.pt2").module()
+def test_the_same_seed_gives_the_same_losses(
+    interactions: Interactions, catalogue: pa.Table, categories: Floats, sampler: Sampler
+) -> None:
+    def losses() -> list[float]:
+        torch.manual_seed(0)
+        model = TwoTower(item_inputs(catalogue, categories, interactions, LIKED, RECIPE), PROFILE, RECIPE)
+        again = Sampler(interactions, sampler.profiles, LIKED, RECIPE, np.random.default_rng(0))
+        return _descend(model, again, 3)
+
+    assert losses() == losses()
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 2])
+def test_a_later_event_never_changes_what_was_known_before(
+    blocks: int, interactions: Interactions, catalogue: pa.Table, categories: Floats
+) -> None:
+    recipe = replace(RECIPE, blocks=blocks)
+    model = TwoTower(item_inputs(catalogue, categories, interactions, LIKED, recipe), PROFILE, recipe).eval()
+    histories = _at_every_event(_latest(interactions, [0, 1, 2]))
+    later = histories.items.clone()
+    later[:, -3:] = 39
     with torch.no_grad():
-        trained = model.user_vectors(batch)
-        # The length of the history is free: the newest 20 places hold all 15 events.
-        served = tower(batch.history[:, -20:], batch.preference[:, -20:], batch.age[:, -20:], batch.user, batch.profile)
-    assert torch.allclose(trained, served, atol=1e-5)
+        before = model.moments(histories)
+        after = model.moments(replace(histories, items=later, preference=histories.preference.flip(1)))
+        changed = model.moments(replace(histories, items=later))
+    assert torch.equal(before[:, :-3], changed[:, :-3])
+    assert not torch.allclose(before[:, -3:], changed[:, -3:])
+    assert not torch.allclose(before, after)
 
 
-def test_a_user_without_history_has_a_vector(model: TwoTower) -> None:
+@pytest.mark.parametrize("blocks", [0, 1, 2])
+def test_padding_changes_nothing(
+    blocks: int, interactions: Interactions, catalogue: pa.Table, categories: Floats
+) -> None:
+    recipe = replace(RECIPE, blocks=blocks)
+    model = TwoTower(item_inputs(catalogue, categories, interactions, LIKED, recipe), PROFILE, recipe).eval()
+    histories = _at_every_event(_latest(interactions, [0, 1]))
+    pad = {"items": -1, "preference": 0.7, "age": 1.0}
+    padded = {name: torch.nn.functional.pad(getattr(histories, name), (5, 0), value=pad[name]) for name in pad}
+    with torch.no_grad():
+        expected = model.moments(histories)
+        found = model.moments(replace(histories, **padded, at=histories.at + 5))
+    torch.testing.assert_close(found, expected)
+
+
+def test_how_old_a_history_is_as_a_whole_changes_nothing(trained: TwoTower, interactions: Interactions) -> None:
+    torch.nn.init.constant_(trained.users.aging, -0.5)
+    histories = _latest(interactions, [0])
+    older = replace(histories, age=(histories.age.expm1() + 3).log1p())
+    with torch.no_grad():
+        torch.testing.assert_close(trained.user_vectors(histories), trained.user_vectors(older), atol=1e-3, rtol=1e-3)
+
+
+def test_time_between_events_matters(trained: TwoTower, interactions: Interactions) -> None:
+    assert trained.users.encoder is not None
+    torch.nn.init.normal_(trained.users.encoder.blocks[-1].gap.weight)  # type: ignore[union-attr, arg-type]
+    histories = _latest(interactions, [0])
+    slower = replace(histories, age=(histories.age.expm1() * 1_000).log1p())
+    with torch.no_grad():
+        assert not torch.allclose(trained.user_vectors(histories), trained.user_vectors(slower))
+
+
+def test_an_unknown_user_has_a_vector_from_the_history(trained: TwoTower, interactions: Interactions) -> None:
+    histories = _latest(interactions, [0, 1])
+    strangers = replace(histories, user=(histories.user + 7) % RECIPE.user_buckets)
+    with torch.no_grad():
+        known, unknown = trained.user_vectors(histories), trained.user_vectors(strangers)
+    assert torch.cosine_similarity(known, unknown).min() > 0.5
+    assert not torch.allclose(unknown[0], unknown[1])
+
+
+def test_an_unknown_item_has_a_vector_from_its_content(
+    catalogue: pa.Table, categories: Floats, interactions: Interactions
+) -> None:
+    known = interactions.where(interactions.items > 3)
+    inputs = item_inputs(catalogue, categories, known, LIKED, RECIPE)
+    model = TwoTower(inputs, PROFILE, RECIPE).eval()
+    with torch.no_grad():
+        identity, content = model.items.parts(torch.arange(6))
+        vectors = model.item_vectors()[:4]
+    assert not identity[:4].any()
+    assert identity[4:].all()
+    assert not torch.allclose(content[0], content[1])
+    assert not torch.allclose(vectors[0], vectors[1])
+
+
+def test_a_catalogue_beyond_the_budget_hashes_its_ids(
+    catalogue: pa.Table, categories: Floats, interactions: Interactions
+) -> None:
+    exact = item_inputs(catalogue, categories, interactions, LIKED, RECIPE)
+    hashed = item_inputs(catalogue, categories, interactions, LIKED, replace(RECIPE, id_rows=10))
+    assert exact.ids.shape == (40, 1)
+    assert hashed.ids.shape == (40, 2)
+    assert len(torch.unique(exact.ids)) == 40
+    assert int(hashed.ids.max()) <= 10
+    assert TwoTower(hashed, PROFILE, RECIPE).item_vectors().shape == (40, RECIPE.dim)
+
+
+def test_a_catalogue_without_content_and_users_without_features_train(
+    interactions: Interactions, catalogue: pa.Table
+) -> None:
+    bare = catalogue.set_column(catalogue.column_names.index("title"), "title", pa.array([""] * 40))
+    inputs = item_inputs(bare, np.zeros((40, 0), dtype=np.float32), interactions, LIKED, RECIPE)
+    profiles = np.ones((len(interactions.items) + 1, 1), dtype=np.float32)
+    sampler = Sampler(interactions, profiles, LIKED, RECIPE, np.random.default_rng(0))
+    losses = _descend(TwoTower(inputs, 1, RECIPE), sampler, 20)
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+
+
+def test_the_rarer_of_two_candidates_counts_for_more(model: TwoTower, sampler: Sampler) -> None:
+    """Log-Q: an item that is in one pool in e stands for e of its kind."""
     model.eval()
-    tower = export_user_tower(model, PROFILE).module()
+    part = sampler.draw(16).parts[0]
+    other = int(np.setdiff1d(np.arange(40), part.histories.items[0])[0])
+    one = part.histories.split(1)[0]
+    target = part.targets[:1, :1, :1]
+    one = replace(one, at=one.at[:, :1], profile=one.profile[:, :1])
+    asked = Part(one, target, torch.ones(1, 1, 1, dtype=torch.bool))
+    pool = torch.unique(torch.cat([target[0, 0], torch.tensor([other])]))
+
+    def loss(log_q: float) -> Tensor:
+        correction = torch.where(pool == other, log_q, 0.0)
+        result: Tensor = model(Batch((asked,), pool, correction))
+        return result
+
+    certain = loss(0.0).detach().expm1()  # the odds of the other against the target
+    torch.testing.assert_close(loss(-1.0).detach().expm1(), certain * np.e, rtol=1e-4, atol=1e-6)
+
+
+def test_what_a_user_has_had_does_not_compete(model: TwoTower, sampler: Sampler) -> None:
+    model.eval()
+    batch = sampler.draw(1)
+    (part,) = batch.parts
+    own = torch.cat([part.histories.items.flatten(), part.targets[part.is_target]])
+
+    def loss(boosted: Tensor) -> float:
+        log_q = torch.where(torch.isin(batch.pool, boosted), -20.0, batch.log_q)
+        return float(model(replace(batch, log_q=log_q)).detach())
+
+    unseen = batch.pool[~torch.isin(batch.pool, own)]
+    history = part.histories.items[0]
+    history = history[~torch.isin(history, part.targets)]
+    assert loss(history) == loss(batch.pool[:0])
+    assert loss(unseen) > loss(batch.pool[:0])
+
+
+def test_the_exported_tower_equals_the_trained_one(
+    trained: TwoTower, interactions: Interactions, tmp_path: Path
+) -> None:
+    profiles = np.random.default_rng(0).random((3, PROFILE)).astype(np.float32)
+    whole = latest_histories(interactions, np.array([3, 4, 5]), profiles, RECIPE)
+    torch.export.save(export_user_tower(trained, PROFILE), tmp_path / "tower.pt2")
+    tower = torch.export.load(tmp_path / "tower.pt2").module()
+    sequence = (whole.items, whole.preference, whole.age)
+    # The length of the history is free.
+    wide = (torch.nn.functional.pad(part, (4, 0), value=-1) for part in sequence)
+    with torch.no_grad():
+        expected = trained.user_vectors(whole)
+        torch.testing.assert_close(tower(*sequence, whole.user, whole.profile[:, 0]), expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(tower(*wide, whole.user, whole.profile[:, 0]), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_user_without_history_has_a_vector(trained: TwoTower) -> None:
+    tower = export_user_tower(trained, PROFILE).module()
     nothing = torch.full((1, 1), -1)
     with torch.no_grad():
         vector = tower(nothing, torch.zeros(1, 1), torch.zeros(1, 1), torch.zeros(1, 2).long(), torch.zeros(1, PROFILE))
@@ -114,10 +233,24 @@ def test_a_user_without_history_has_a_vector(model: TwoTower) -> None:
     assert torch.isfinite(vector).all()
 
 
-def test_how_old_a_history_is_as_a_whole_changes_nothing(model: TwoTower, interactions: Interactions) -> None:
-    model.eval()
-    torch.nn.init.constant_(model.users.aging, -0.5)
-    batch = latest_histories(interactions, np.array([0]), np.zeros((1, PROFILE), dtype=np.float32), RECIPE)
-    older = {**batch.__dict__, "age": (batch.age.expm1() + 3000 * (batch.history >= 0)).log1p()}
-    with torch.no_grad():
-        assert torch.allclose(model.user_vectors(batch), model.user_vectors(batch.__class__(**older)), atol=1e-2)
+def _latest(interactions: Interactions, users: list[int]) -> Histories:
+    profiles = np.zeros((len(users), PROFILE), dtype=np.float32)
+    return latest_histories(interactions, np.array(users), profiles, RECIPE)
+
+
+def _at_every_event(histories: Histories) -> Histories:
+    moments = torch.arange(histories.items.shape[1]).expand_as(histories.items)
+    return replace(histories, at=moments, profile=histories.profile.expand(-1, moments.shape[1], -1))
+
+
+def _descend(model: TwoTower, sampler: Sampler, steps: int) -> list[float]:
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(steps):
+        loss = model(sampler.draw(64))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses

@@ -16,7 +16,9 @@ JSON = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 def train(
     recipe: Annotated[str, typer.Option(help="Named run: default, or smoke for one of seconds.")] = "default",
-    workers: Annotated[int, typer.Option(min=1, help="Ray Train workers; the batch is shared among them.")] = 1,
+    workers: Annotated[
+        str, typer.Option(help="Ray Train workers, such as 2, or 1-4 for as many as there is room for.")
+    ] = "1",
     gpu: Annotated[bool, typer.Option("--gpu", help="Give each worker a GPU.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     challenger: Annotated[
@@ -26,19 +28,19 @@ def train(
 ) -> None:
     """Train on the lake: two-tower, item-to-item table, ranker; evaluate; register the bundle.
 
-    The new version becomes the champion, which `tastemaker serve` serves, when it beats popularity on the holdout.
+    The new version becomes the champion, which `tastemaker serve` serves, when no gate refuses it.
     An interrupted run goes on from its last checkpoint when the same command is given again.
     """
     from dataclasses import replace
 
     from tastemaker_training import recipes
-    from tastemaker_training.cluster import Hardware
+    from tastemaker_training.hardware import hardware
     from tastemaker_training.job import Job
     from tastemaker_training.narrator import Narrator
     from tastemaker_training.run import train as run
 
     chosen = replace(recipes.named(recipe), seed=seed)
-    ref, report = run(Job(config.load(), chosen, Hardware(workers, gpu), Narrator(quiet=as_json), challenger))
+    ref, report = run(Job(config.load(), chosen, hardware(workers, gpu=gpu), Narrator(quiet=as_json), challenger))
     if as_json:
         print(json.dumps({"version": str(ref), "report": report}))
     else:
@@ -47,9 +49,12 @@ def train(
 
 def evaluate(
     model: Annotated[str, typer.Option(help="Version number or alias in the registry.")] = "champion",
+    record: Annotated[
+        bool, typer.Option("--record", help="Let the gates of the registry go by this evaluation from now on.")
+    ] = False,
     as_json: JSON = False,
 ) -> None:
-    """Evaluate a registered bundle on its holdout, beside popularity, ALS and its own two-tower model.
+    """Evaluate a registered bundle on its holdout, beside popularity, ALS, its own two-tower model and the champion.
 
     The newest 20 % of each user's events up to the end of the bundle's data window are the holdout; items seen before
     are masked and the whole catalogue competes. Intervals are 95 % bootstrap intervals over users.
@@ -57,6 +62,7 @@ def evaluate(
     from tastemaker import bundle
     from tastemaker.features.definitions import schema_hash
     from tastemaker.registry import Registry
+    from tastemaker_training.incumbent import incumbent
     from tastemaker_training.recipes import from_document
     from tastemaker_training.report import evaluate as report_on
 
@@ -65,7 +71,10 @@ def evaluate(
     ref = registry.resolve(model)
     opened = bundle.read(registry.download(ref), feature_schema=schema_hash())
     with Console(stderr=True, quiet=as_json).status(f"evaluating {ref}"):
-        report = report_on(opened, settings, from_document(opened.json("recipe")))
+        champion = incumbent(registry, ref.version)
+        report = report_on(opened, settings, from_document(opened.json("recipe")), champion)
+    if record:
+        registry.note(ref.version, report)
     if as_json:
         print(json.dumps(report))
     else:
@@ -76,12 +85,16 @@ def _print(report: dict[str, Any], version: str) -> None:
     split = report["split"]
     table = Table(title=f"{version} on {split['users']} users: {split['holdout']}, {split['relevant']}")
     models = report["models"]
-    names = [name for name in next(iter(models.values())) if not name.endswith("_ci")]
-    for name in ("model", *names):
-        table.add_column(name.replace("_", " "), justify="left" if name == "model" else "right", overflow="fold")
-    for model, metrics in models.items():
-        table.add_row(model, *(_cell(metrics, name) for name in names))
-    Console().print(table)
+    table.add_column("metric")
+    for model in models:
+        table.add_column(model, justify="right", overflow="fold")
+    for name in (name for name in models["served"] if not name.endswith("_ci")):
+        table.add_row(name, *(_cell(metrics, name) for metrics in models.values()))
+    console = Console()
+    console.print(table)
+    pipeline = report["pipeline"]
+    covered = ", ".join(f"{share:.1%} in {stage}" for stage, share in pipeline["coverage"].items())
+    console.print(f"Of the catalogue: {covered}. CPU of a request: p99 {pipeline['cpu_ms']['p99']:.1f} ms.")
 
 
 def _cell(metrics: dict[str, Any], name: str) -> str:

@@ -5,43 +5,61 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from operator import itemgetter
 from typing import Any
 
 import ray
+import ray.data
+import ray.exceptions
 import ray.train
 from ray.train.torch import TorchTrainer
 from ray.util.queue import Empty, Queue
 
 from tastemaker.config import Settings
 from tastemaker.errors import Unavailable
+from tastemaker.training import Training
+from tastemaker_training.checkpoints import Storage
+from tastemaker_training.hardware import Hardware
 
-ATTEMPTS_AFTER_A_FAILURE = 2
 ENVIRONMENT = {
-    # The logits of a step are tens of megabytes: given back to the system after each, their page faults cost more
-    # than the arithmetic.
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": "8000000000",
-    "MALLOC_TOP_PAD_": "268435456",
     # Threads that spin while they wait cost tenfold on a machine that does anything else besides.
     "OMP_WAIT_POLICY": "passive",
 }
 
 
 @dataclass(frozen=True)
-class Hardware:
-    """What a run may use."""
+class Run:
+    """A fit as Ray Train sees it."""
 
-    workers: int = 1
-    gpu: bool = False
+    name: str
+    storage: Storage
+    hardware: Hardware
+    settings: Training
+
+
+@dataclass(frozen=True)
+class Started:
+    """Workers began, at the beginning or from a checkpoint."""
+
+    stage: str
+    step: int
+    workers: int
+
+
+@dataclass(frozen=True)
+class Died:
+    """A worker is gone, or raised an error."""
+
+    rank: int
+    cause: str
 
 
 @contextmanager
-def session(settings: Settings) -> Iterator[None]:
+def session(settings: Settings, hardware: Hardware | None = None) -> Iterator[None]:
     """A connection to Ray for the time of a run; a local one is started, and stopped at the end.
 
     Raises:
@@ -49,7 +67,14 @@ def session(settings: Settings) -> Iterator[None]:
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="ray.data.context")  # Ray's own business
-    local: dict[str, Any] = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    local: dict[str, Any] = {
+        "include_dashboard": False,
+        "_node_ip_address": "127.0.0.1",
+        # More workers than cores share them.
+        "num_cpus": max(os.cpu_count() or 1, (hardware or Hardware()).most),
+        # Somebody waits for a local run: Ray would have its workers yield to everything else.
+        "_system_config": {"worker_niceness": 0},
+    }
     try:
         ray.init(
             address=settings.ray_address or "local",
@@ -63,6 +88,7 @@ def session(settings: Settings) -> Iterator[None]:
             f"Ray at {settings.ray_address or 'this machine'} does not answer: {str(error)[:200]}",
             "Check RAY_ADDRESS, or unset it for a local Ray",
         ) from error
+    ray.data.DataContext.get_current().enable_progress_bars = False
     try:
         yield
     finally:
@@ -71,48 +97,56 @@ def session(settings: Settings) -> Iterator[None]:
 
 def fit(
     worker: Callable[[dict[str, Any]], None],
-    task: Any,
-    *,
-    name: str,
-    storage: Path,
-    hardware: Hardware,
+    plan: Mapping[str, Any],
+    run: Run,
     hear: Callable[[dict[str, Any]], None],
+    say: Callable[[str], None],
+    datasets: Mapping[str, ray.data.Dataset] | None = None,
 ) -> ray.train.Checkpoint:
     """Run `worker` under Ray Train until it is done; returns its last checkpoint.
 
-    A run of the same `name` that was interrupted goes on from its last checkpoint, as does one whose worker died.
+    A run that was interrupted goes on from its last checkpoint when it is asked for again, as does one whose worker
+    died.
 
     Args:
-        hear: told what rank 0 reports, while it runs.
+        plan: what each worker is told, beside the queue `progress`.
+        hear: told what rank 0 tells, while it runs.
+        say: told of workers that died and of what happened then.
+        datasets: sharded to the workers.
 
     Raises:
         Unavailable: workers kept failing.
     """
-    progress = Queue()
+    settings, storage, progress = run.settings, run.storage, Queue()
+    second: Any = ray.train  # Ray annotates the classes of its first version and runs those of its second
     trainer = TorchTrainer(
         worker,
-        train_loop_config={"task": ray.put(task), "progress": progress},
-        scaling_config=ray.train.ScalingConfig(num_workers=hardware.workers, use_gpu=hardware.gpu),
-        run_config=ray.train.RunConfig(
-            name=name,
-            storage_path=str(storage.absolute()),
-            failure_config=ray.train.FailureConfig(max_failures=ATTEMPTS_AFTER_A_FAILURE),
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+        train_loop_config={**plan, "progress": progress},
+        scaling_config=second.ScalingConfig(
+            num_workers=run.hardware.workers,
+            use_gpu=run.hardware.gpu,
+            elastic_resize_monitor_interval_s=settings.resize_interval_s,
         ),
+        run_config=second.RunConfig(
+            name=run.name,
+            storage_path=storage.path,
+            storage_filesystem=storage.filesystem,
+            failure_config=ray.train.FailureConfig(max_failures=settings.failures),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+            callbacks=[Coroner(progress)],
+        ),
+        datasets=dict(datasets or {}),
     )
+    log = Log(hear, say)
     with ThreadPoolExecutor(1) as background:
         running = background.submit(trainer.fit)
-        while not running.done():
-            try:
-                hear(progress.get(timeout=0.5))
-            except Empty:
-                continue
+        _listen(progress, running, log)
         try:
             result = running.result()
         except ray.train.TrainingFailedError as error:
             raise Unavailable(
-                f"training {name} failed {ATTEMPTS_AFTER_A_FAILURE + 1} times: {_cause(error)}",
-                f"Workers' logs are under {storage}/{name}; the same command goes on from the last checkpoint",
+                f"training {run.name} failed {settings.failures + 1} times: {_cause(error)}",
+                f"Workers' logs are under {storage.url}/{run.name}; the same command goes on from the last checkpoint",
             ) from error
     progress.shutdown()
     checkpoint: ray.train.Checkpoint | None = result.checkpoint
@@ -120,5 +154,79 @@ def fit(
     return checkpoint
 
 
+class Coroner(ray.train.UserCallback):
+    """Runs beside Ray Train's controller, which alone learns how a worker died."""
+
+    def __init__(self, progress: Queue) -> None:
+        self._progress = progress
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Pass on who is gone, or else who failed: those who wait for a worker that is gone fail, too."""
+        gone = {rank: error for rank, error in worker_exceptions.items() if _is_gone(error)}
+        rank, error = min((gone or worker_exceptions).items(), key=itemgetter(0))
+        tell(self._progress, Died(rank, _cause(error)))
+
+
+class Log:
+    """Makes a story of what the workers tell: who died when, and where the others went on."""
+
+    def __init__(self, hear: Callable[[dict[str, Any]], None], say: Callable[[str], None]) -> None:
+        self._hear, self._say = hear, say
+        self._last: dict[str, Any] | None = None
+        self._died: Died | None = None
+        self._workers = 0
+
+    def take(self, told: Started | Died | dict[str, Any]) -> None:
+        """Take the next message in."""
+        if isinstance(told, Died):
+            self._died = told
+        elif isinstance(told, Started):
+            self._started(told)
+        else:
+            self._last = told
+            self._hear(told)
+
+    def _started(self, told: Started) -> None:
+        workers = f"{told.workers} worker{'s' * (told.workers > 1)}"
+        onward = f"going on from step {told.step} of {told.stage} with {workers}"
+        if self._died:
+            at = f"step {self._last['step']} of {self._last['stage']}" if self._last else "its start"
+            self._say(f"worker {self._died.rank} died at {at} ({self._died.cause}); {onward}")
+        elif self._workers:
+            self._say(f"from {self._workers} to {workers}; {onward}")
+        elif told.step:
+            self._say(f"an interrupted run is {onward}")
+        self._died, self._workers = None, told.workers
+
+
+def tell(progress: Queue, message: Started | Died | dict[str, Any]) -> None:
+    """Send `message` to the driver, without waiting for it to arrive."""
+    actor: Any = progress.actor
+    actor.put_nowait.remote(message)
+
+
+def place() -> tuple[int, int]:
+    """On a worker: its rank, and how many there are."""
+    context = ray.train.get_context()
+    return context.get_world_rank(), context.get_world_size()
+
+
+def _listen(progress: Queue, running: Future[Any], log: Log) -> None:
+    while True:
+        ended = running.done()
+        try:
+            log.take(progress.get(timeout=0.5))
+        except Empty:
+            if ended:
+                return
+
+
+def _is_gone(error: BaseException) -> bool:
+    # What Ray Train found when it looked after a worker is wrapped in an error of its own.
+    return isinstance(getattr(error, "health_check_failure", error), ray.exceptions.RayActorError)
+
+
 def _cause(error: BaseException) -> str:
-    return " ".join(str(error).split())[-300:]
+    if _is_gone(error):
+        return "its process is gone: killed, out of memory, or its machine lost"
+    return (str(error).strip() or type(error).__name__).splitlines()[-1][-300:]

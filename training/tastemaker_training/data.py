@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,6 +15,7 @@ from tastemaker.features import vocabulary
 from tastemaker.features.store import Features
 from tastemaker.lake import Lake
 from tastemaker_training import features as batch_features
+from tastemaker_training import user_sample
 from tastemaker_training.dataset import category_matrix, profiles_at
 from tastemaker_training.interactions import Floats, Interactions, Split, from_lake, split_by_time
 from tastemaker_training.narrator import Narrator
@@ -32,6 +34,8 @@ class Data:
     inner: Split  # of what is known: what the towers fit first, and what stops them and trains the ranker
     profiles: Floats  # (E + 1, P) of every known event's user, just before it; last, of a user without features
 
+    countries: tuple[str | None, ...]  # of the users, by code
+
     @property
     def known(self) -> Interactions:
         """Everything but the holdout."""
@@ -42,12 +46,12 @@ def read(settings: Settings, recipe: Recipe, narrator: Narrator) -> Data:
     """Events, catalogue and features, split in time."""
     lake = Lake(settings.lake)
     with narrator.step("Events and catalogue") as tell:
-        events, items = lake.events(), lake.items()
+        events, items = user_sample.events(settings), lake.items()
         whole = from_lake(events, items, settings)
         split = split_by_time(whole, recipe.holdout)
         tell(f"{len(whole.items):,} events of {len(whole.user_ids):,} users with {items.num_rows:,} items")
     with narrator.step("Features in time") as tell:
-        batch_features.build(lake, settings, events)
+        batch_features.build(lake, settings)
         names = vocabulary.read(lake)
         known = split.past
         users = [known.user_ids[user] for user in known.users]
@@ -58,4 +62,11 @@ def read(settings: Settings, recipe: Recipe, narrator: Narrator) -> Data:
     times = events[columns.TIMESTAMP]
     window = (times[0].as_py(), times[-1].as_py() + timedelta(microseconds=1))
     inner = split_by_time(known, recipe.validation)
-    return Data(items, names, category_matrix(items, names), window, split, inner, np.concatenate([profiles, nobody]))
+    profiles = np.concatenate([profiles, nobody])
+    countries = _countries(lake.users(), known.user_ids)
+    return Data(items, names, category_matrix(items, names), window, split, inner, profiles, countries)
+
+
+def _countries(users: pa.Table, user_ids: Sequence[str]) -> tuple[str | None, ...]:
+    told = dict(zip(users[columns.USER_ID].to_pylist(), users[columns.COUNTRY].to_pylist(), strict=True))
+    return tuple(told.get(user) for user in user_ids)

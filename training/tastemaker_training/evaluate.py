@@ -37,28 +37,10 @@ def judgements(split: Split, liked: float) -> Judgements:
     return Judgements(users, [relevant[user] for user in users])
 
 
-def measure(slates: Slates, truth: Judgements, categories: Floats, seed: int) -> dict[str, float | list[float]]:
-    """All metrics of one model's slates, shape (V, n), -1 where a slate is short.
-
-    Args:
-        categories: item × category membership, shape (N, K), for the distance between items.
-    """
-    n = slates.shape[1]
-    recall, ndcg = recall_per_user(slates, truth), ndcg_per_user(slates, truth)
-    return {
-        f"recall@{n}": float(recall.mean()),
-        f"ndcg@{n}": float(ndcg.mean()),
-        f"recall@{n}_ci": interval(recall, seed),
-        f"ndcg@{n}_ci": interval(ndcg, seed),
-        "coverage": coverage(slates, len(categories)),
-        "intra_list_distance": intra_list_distance(slates, categories),
-    }
-
-
 def recall_per_user(slates: Slates, truth: Judgements) -> npt.NDArray[np.float64]:
     """Share of each user's relevant items that the slate holds, shape (V,), in [0, 1]."""
-    hits = _hits(slates, truth).sum(axis=1)
-    recall: npt.NDArray[np.float64] = hits / np.array([len(items) for items in truth.relevant])
+    found = hits(slates, truth.relevant).sum(axis=1)
+    recall: npt.NDArray[np.float64] = found / np.array([len(items) for items in truth.relevant])
     return recall
 
 
@@ -67,7 +49,7 @@ def ndcg_per_user(slates: Slates, truth: Judgements) -> npt.NDArray[np.float64]:
     n = slates.shape[1]
     discounts = 1.0 / np.log2(np.arange(2, n + 2))
     best = np.cumsum(discounts)[[min(len(items), n) - 1 for items in truth.relevant]]
-    return _hits(slates, truth) @ discounts / best
+    return hits(slates, truth.relevant) @ discounts / best
 
 
 def coverage(slates: Slates, items: int) -> float:
@@ -75,17 +57,39 @@ def coverage(slates: Slates, items: int) -> float:
     return float(len(np.unique(slates[slates >= 0])) / items)
 
 
-def intra_list_distance(slates: Slates, categories: Floats) -> float:
-    """Mean over slates of the mean pairwise cosine distance between items' categories (Ziegler et al. 2005)."""
+def distance_per_user(slates: Slates, categories: Floats) -> npt.NDArray[np.float64]:
+    """Mean pairwise cosine distance between the categories of each slate's items (Ziegler et al. 2005).
+
+    Shape (V,), in [0, 1]; NaN for a slate of fewer than two items.
+
+    Args:
+        categories: item × category membership, shape (N, K).
+    """
     unit = categories / np.maximum(np.linalg.norm(categories, axis=1, keepdims=True), 1e-9)
-    distances = []
-    for slate in slates:
+    distances = np.full(len(slates), np.nan)
+    for row, slate in enumerate(slates):
         vectors = unit[slate[slate >= 0]]
         k = len(vectors)
         if k > 1:
             similarity = vectors @ vectors.T
-            distances.append(1.0 - (similarity.sum() - np.trace(similarity)) / (k * (k - 1)))
-    return float(np.mean(distances)) if distances else 0.0
+            distances[row] = 1.0 - (similarity.sum() - np.trace(similarity)) / (k * (k - 1))
+    return distances
+
+
+def clicks_per_user(slates: Slates, interacted: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.float64]:
+    """A proxy of the click-through rate: clicks per look, if users looked at places and clicked as in the test; (V,).
+
+    By the position-based model (Craswell et al. 2008) a place is clicked if it is looked at and its item attracts. A
+    look at place p has probability 1 / log2(p + 1), the discount of NDCG; an item attracts if the user went on to
+    interact with it, whether they liked it or not. What they never came across counts as not attractive, so that the
+    figure compares models on one test and foretells no live rate.
+
+    Args:
+        interacted: items of each user's held-out events.
+    """
+    looks = 1.0 / np.log2(np.arange(2, slates.shape[1] + 2))
+    clicks: npt.NDArray[np.float64] = hits(slates, interacted) @ looks / looks.sum()
+    return clicks
 
 
 def interval(values: npt.NDArray[np.float64], seed: int) -> list[float]:
@@ -107,5 +111,6 @@ def most_popular(past: Interactions, users: npt.NDArray[np.int64], n: int, liked
     return slates
 
 
-def _hits(slates: Slates, truth: Judgements) -> npt.NDArray[np.bool_]:
-    return np.stack([np.isin(slate, items) for slate, items in zip(slates, truth.relevant, strict=True)])
+def hits(slates: Slates, items: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.bool_]:
+    """Which places (V, n) hold one of their user's `items`."""
+    return np.stack([np.isin(slate, wanted) for slate, wanted in zip(slates, items, strict=True)])

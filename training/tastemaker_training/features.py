@@ -1,288 +1,220 @@
-"""Batch features: hourly snapshots of users and items, each made of the events before it and nothing else.
+"""Building batch features: what a run makes is what a run over everything would make, but it does only what is new.
 
-E events, S snapshots, G categories. A snapshot's `event_timestamp` is the end of an hour and covers the events strictly
-before that instant, so a row joined in time never knows what it shall predict. Times are microseconds since 1970.
+    new event files → users touched → all their events, by partition → their snapshots anew
+                                                                     → changes of item-hours → all items' snapshots
+
+A user is touched by an event, however late, by another profile, or by other categories of an item of theirs. All of a
+touched user's snapshots are made again from all their events, so nothing has to be undone, whatever the order of
+arrival. They go into the file of fresh ones, so that a run does not copy everybody's; a full run makes one file of all.
+Users and items lie in P partitions, by the hashes of their ids; each is the work of one task.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 
 from tastemaker import columns
 from tastemaker.config import Settings
 from tastemaker.errors import NotFound
 from tastemaker.features import vocabulary
-from tastemaker.features.files import ITEM_FILE, USER_FILE
-from tastemaker.features.profile import HOURS
-from tastemaker.features.trail import preferences
-from tastemaker.lake import TIMESTAMP_TYPE, Lake
+from tastemaker.features.files import FRESH_USER_FILE, ITEM_FILE, USER_FILE
+from tastemaker.lake import Lake
+from tastemaker_training import feature_state
+from tastemaker_training.feature_engine import PARTITION, Engine, engine_for
+from tastemaker_training.feature_partitions import (
+    FIRST,
+    HOURS,
+    ITEMS,
+    LAST,
+    USERS,
+    Run,
+    make_items,
+    partition_name,
+    partitions_of,
+    read_events,
+    renew_hours,
+    renew_users,
+)
+from tastemaker_training.feature_state import State, place
 
-Ints = npt.NDArray[np.int64]
-Doubles = npt.NDArray[np.float64]
-SECOND_US = 1_000_000
-HOUR_US = 3600 * SECOND_US
-DAY_US = 24 * HOUR_US
-WEEK_US = 7 * DAY_US
-SESSION_GAP_US = HOUR_US // 2
-"""Idle time that ends a session where events name none; half an hour is web analytics' convention."""
-OTHER_DEVICE = "other"
+PARTITION_BYTES = 4 * 2**20
+"""Event files (zstd) of one partition: a task holds it decoded, some thirty times as much."""
+SCAN_BYTES = 16 * 2**20
+"""Event files that one task reads."""
+ITEM_FACTS = (columns.ITEM_ID, columns.CATEGORIES, columns.RELEASE_YEAR, columns.CONTENT_LENGTH_MIN)
+PROFILE_FACTS = (columns.USER_ID, columns.CREATED_AT)
+"""What snapshots take from the catalogue and from the profiles."""
 
 
 @dataclass(frozen=True)
-class Timeline:
-    """Events user by user, oldest first, and where each user's hours of activity end."""
+class Built:
+    """What a run did."""
 
-    users: pa.Array  # user ids by code
-    user: Ints  # (E,) codes
-    time: Ints  # (E,)
-    last: Ints  # (S,) position of the last event of each user-hour
-    hour_end: Ints  # (S,)
-
-    def running(self, values: npt.NDArray[Any]) -> Doubles:
-        """Sums of `values` (E,) over each snapshot's user from the first event on: (S,)."""
-        return _restarted(np.cumsum(values, dtype=np.float64)[self.last], self.user[self.last])
-
-    def running_bins(self, bins: Ints, values: Doubles, events: Ints, width: int) -> Doubles:
-        """Like `running` for n values that fall into bins: (S, width). `events` (n,) says whose value each is."""
-        snapshot = np.searchsorted(self.last, events)
-        change = np.bincount(snapshot * width + bins, weights=values, minlength=len(self.last) * width)
-        return _restarted(np.cumsum(change.reshape(len(self.last), width), axis=0), self.user[self.last])
+    new_files: int
+    users: int | None
+    """Users whose snapshots were made anew; None for all of them."""
+    user_rows: int
+    item_rows: int
+    """Snapshots written."""
 
 
-def build(lake: Lake, settings: Settings, events: pa.Table | None = None) -> tuple[int, int]:
-    """Write the feature files that Feast reads, each whole or not at all; returns the rows for users and for items.
+def build(lake: Lake, settings: Settings, *, full: bool = False) -> Built:
+    """Bring the feature files that Feast reads up to date, each whole or not at all.
+
+    Running it again changes nothing. A run that is cut short leaves the state as it was, and the next one does its
+    work, too.
 
     Args:
-        events: what the features may know; by default everything in the lake. An evaluation leaves its holdout out.
+        full: go by nothing that earlier runs did.
 
     Raises:
         NotFound: there are no events or no catalogue.
+        Unavailable: there are so many events that the build is Ray's, and it does not answer.
     """
-    events = lake.events() if events is None else events
-    if not events.num_rows:
+    files = lake.event_files()
+    if not files:
         raise NotFound("there are no events to build features from", "Import some with `tastemaker data import`")
-    items = lake.items()
-    names = pc.list_flatten(items[columns.CATEGORIES]).drop_null().unique().to_pylist()
+    state = None if full else feature_state.load(lake)
+    new = None if state is None else _arrivals(lake, settings, state, list(files))
+    if state is None or new is None:
+        state, new = _nothing(max(1, -(-sum(files.values()) // PARTITION_BYTES)), settings), list(files)
+    known = _known(lake, len(state.users))
+    before = {name: lake.read(file) for name, file in state.known.items()}
+    if not new and _is_published(lake, state) and all(known[name].equals(before[name]) for name in known):
+        return Built(new_files=0, users=0, user_rows=0, item_rows=0)
+
+    run = _run(lake, settings, state, list(files), new, known)
+    touched = _touched(lake, run, known, before) if before else None
+    with engine_for(sum(files.values()), run.partitions, settings) as engine:
+        after = _advance(run, touched, engine, list(files.values()))
+    after = _publish(lake, run, after, whole=touched is None)
+    feature_state.save(lake, after)
+    user_rows = after.rows[USER_FILE if touched is None else FRESH_USER_FILE]
+    return Built(len(new), None if touched is None else len(touched), user_rows, after.rows[ITEM_FILE])
+
+
+def _arrivals(lake: Lake, settings: Settings, state: State, files: list[str]) -> list[str] | None:
+    """The files that `state` lacks; None where it cannot be gone on from."""
+    if state.rules != feature_state.rules(settings) or lake.rows(USER_FILE) != state.rows[USER_FILE]:
+        return None
+    return feature_state.arrivals(state.consumed, files)
+
+
+def _nothing(partitions: int, settings: Settings) -> State:
+    """The state before the first run."""
+    none: list[Any] = [None] * partitions
+    return State("", feature_state.rules(settings), {}, none, none, none, {}, {})
+
+
+def _known(lake: Lake, partitions: int) -> dict[str, pa.Table]:
+    """What snapshots take from the catalogue, each item with its partition, and from the profiles."""
+    items = lake.items().select(ITEM_FACTS)
+    items = items.append_column(PARTITION, partitions_of(items[columns.ITEM_ID], partitions))
+    return {ITEMS: items, USERS: lake.users().select(PROFILE_FACTS)}
+
+
+def _is_published(lake: Lake, state: State) -> bool:
+    return all(lake.rows(file) == rows for file, rows in state.rows.items())
+
+
+def _run(
+    lake: Lake, settings: Settings, state: State, files: list[str], new: list[str], known: Mapping[str, pa.Table]
+) -> Run:
+    """A new run, which has the catalogue and the profiles as they are now, whatever happens to them meanwhile."""
+    names = pc.list_flatten(known[ITEMS][columns.CATEGORIES]).drop_null().unique().to_pylist()
     categories = vocabulary.extend(lake, names)
-    users = user_snapshots(events, items, lake.users(), categories, settings)
-    item_rows = item_snapshots(events, items, settings)
-    lake.write(USER_FILE, users)
-    lake.write(ITEM_FILE, item_rows)
-    return int(users.num_rows), int(item_rows.num_rows)
+    name = feature_state.new_run()
+    copies = {what: place(name, f"known-{what}") for what in known}
+    for what, table in known.items():
+        lake.write(copies[what], table)
+    arrived = set(new)
+    is_new = tuple(file in arrived for file in files)
+    return Run(name, lake.url, settings, state, tuple(files), is_new, copies, tuple(categories))
 
 
-def user_snapshots(
-    events: pa.Table, items: pa.Table, users: pa.Table, categories: Sequence[str], settings: Settings
-) -> pa.Table:
-    """One row per user and hour of activity.
+def _touched(lake: Lake, run: Run, known: Mapping[str, pa.Table], before: Mapping[str, pa.Table]) -> pa.Array:
+    """The users whose snapshots are not what they were."""
+    new = [file for file, is_new in zip(run.files, run.is_new, strict=True) if is_new]
+    done = [file for file, is_new in zip(run.files, run.is_new, strict=True) if not is_new]
+    found = [_changed(before[USERS], known[USERS], columns.USER_ID, columns.CREATED_AT)]
+    if new:
+        found.append(lake.scan(new, [columns.USER_ID])[columns.USER_ID].unique())
+    items = _changed(before[ITEMS], known[ITEMS], columns.ITEM_ID, columns.CATEGORIES)
+    if done and len(items):
+        wanted = ds.field(columns.ITEM_ID).isin(items)
+        found.append(lake.scan(done, [columns.USER_ID], wanted)[columns.USER_ID].unique())
+    return pc.unique(pa.concat_arrays(found))
 
-    avg_session_duration_7d [s]   mean over the sessions begun in the seven days before, the last one as far as it went
-    genre_affinity [-1, 1] (G,)   each event's preference, split among its item's categories, over the sum of
-                                  |preference|: the share of a category in what the user expressed
-    active_hours [0, 1] (24,)     share of the events by hour of the day, UTC
-    device_type                   the last one seen, `other` where none was
-    account_age_days              since the profile was created, or else since the first event
-    total_items_consumed          distinct items
+
+def _changed(before: pa.Table, now: pa.Table, key: str, fact: str) -> pa.Array:
+    """The keys of rows that came, went, or have another `fact`."""
+    old, new = (dict(zip(table[key].to_pylist(), table[fact].to_pylist(), strict=True)) for table in (before, now))
+    keys = {name for name in old.keys() | new.keys() if old.get(name, Ellipsis) != new.get(name, Ellipsis)}
+    return pa.array(sorted(keys), pa.string())
+
+
+def _advance(run: Run, touched: pa.Array | None, engine: Engine[Any], sizes: Sequence[int]) -> State:
+    """Do the run's work on the partitions; returns the state after it."""
+    users, hours, extents = list(run.state.users), list(run.state.hours), list(run.state.extents)
+    if touched is None or len(touched):
+        events = engine.make(_parts(sizes), partial(read_events, run, touched=touched))
+        changes = engine.by_partition(events, partial(renew_users, run))
+        for row in engine.collect(engine.by_partition(changes, partial(renew_hours, run))).to_pylist():
+            hours[row[PARTITION]] = place(run.name, partition_name(HOURS, row[PARTITION]))
+            extents[row[PARTITION]] = None if row[FIRST] is None else (row[FIRST], row[LAST])
+    lake = Lake(run.lake)
+    for partition in range(run.partitions):
+        file = place(run.name, partition_name(USERS, partition))
+        users[partition] = file if lake.exists(file) else users[partition]
+    after = State(
+        run.name,
+        run.state.rules,
+        feature_state.consumed(run.files),
+        users,
+        hours,
+        extents,
+        run.known,
+        run.state.rows,
+    )
+    engine.collect(engine.make(range(run.partitions), partial(_make_items, run, after)))
+    return after
+
+
+def _make_items(run: Run, after: State, partition: int) -> pa.Table:
+    return make_items(run, partition, after.hours[partition], after.extent)
+
+
+def _parts(sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """Ranges of event files that are read at once."""
+    parts, start, held = [], 0, 0
+    for place_, size in enumerate(sizes):
+        if held and held + size > SCAN_BYTES:
+            parts.append((start, place_))
+            start, held = place_, 0
+        held += size
+    return [*parts, (start, len(sizes))]
+
+
+def _publish(lake: Lake, run: Run, after: State, *, whole: bool) -> State:
+    """Write what readers read, partition by partition; returns the state with the rows of each file.
+
+    Args:
+        whole: the run made everybody's snapshots; otherwise those of the users touched since a run that did.
     """
-    events, line = _timeline(events)
-    preference = preferences(events, settings).astype(np.float64)
-    every = np.arange(len(line.time))
-    hours = line.running_bins(line.time % DAY_US // HOUR_US, np.ones(len(every)), every, HOURS)
-    affinity = line.running_bins(*_category_shares(events, items, categories, preference), len(categories))
-    expressed = np.maximum(line.running(np.abs(preference)), 1e-9)
-    age_days = (line.hour_end - _created(line, users)[line.user[line.last]]) / DAY_US
-    return pa.table(
-        {
-            columns.USER_ID: line.users.take(line.user[line.last]),
-            columns.EVENT_TIMESTAMP: pa.array(line.hour_end).cast(TIMESTAMP_TYPE),
-            columns.AVG_SESSION_DURATION_7D: pa.array(_session_seconds(line, events), pa.float32()),
-            columns.GENRE_AFFINITY: _lists(affinity / expressed[:, None]),
-            columns.ACTIVE_HOURS: _lists(hours / hours.sum(axis=1, keepdims=True)),
-            columns.DEVICE_TYPE: _last_device(line, events),
-            columns.ACCOUNT_AGE_DAYS: pa.array(np.maximum(age_days, 0.0), pa.float32()),
-            columns.TOTAL_ITEMS_CONSUMED: pa.array(line.running(_is_first_of_item(line, events)).astype(np.int64)),
-        }
-    )
-
-
-def item_snapshots(events: pa.Table, items: pa.Table, settings: Settings) -> pa.Table:
-    """One row per item and hour in which an event came, or left the window of seven days.
-
-    Every item of the catalogue has a row from the first hour of the data on, so none is ever without one.
-
-    avg_rating             mean value of the events whose type has a scale; null before the first
-    popularity_score_7d    events of positive preference in the seven days before
-    genre                  the item's first category; release_year, content_length_min as in the catalogue
-    """
-    item_or_null = pc.index_in(events[columns.ITEM_ID], value_set=items[columns.ITEM_ID].combine_chunks())
-    events = events.filter(item_or_null.is_valid())
-    item = item_or_null.drop_null().to_numpy().astype(np.int64)
-    hour_end = _hour_end(_micros(events))
-    rating = _ratings(events, settings)
-    is_liked = preferences(events, settings) > 0
-    window_end = hour_end[is_liked] + WEEK_US
-    came, every = np.ones(len(item)), np.arange(items.num_rows)
-
-    # Changes of (ratings, their sum, popularity): none at first, then what events bring and take as they leave.
-    start = hour_end.min() if len(hour_end) else 0
-    row = np.concatenate([every, item, item[is_liked]])
-    time = np.concatenate([np.full(len(every), start), hour_end, window_end])
-    none = np.zeros(len(every)), np.zeros(len(window_end))
-    changes = np.stack(
-        [
-            np.concatenate([none[0], came * ~np.isnan(rating), none[1]]),
-            np.concatenate([none[0], np.nan_to_num(rating), none[1]]),
-            np.concatenate([none[0], came * is_liked, -np.ones(len(window_end))]),
-        ],
-        axis=1,
-    )
-    order = np.lexsort((time, row))
-    order = order[time[order] <= (hour_end.max() if len(hour_end) else 0)]
-    row, time, sums = row[order], time[order], np.cumsum(changes[order], axis=0)
-    last = _last_of_runs(row, time)
-    row, time, sums = row[last], time[last], _restarted(sums[last], row[last])
-    average = np.divide(sums[:, 1], sums[:, 0], out=np.full(len(sums), np.nan), where=sums[:, 0] > 0)
-    return _item_table(items, row, time, average, sums[:, 2])
-
-
-def _item_table(items: pa.Table, row: Ints, time: Ints, average: Doubles, popularity: Doubles) -> pa.Table:
-    categories = items[columns.CATEGORIES].combine_chunks()
-    genre = pa.array([names[0] if names else None for names in categories.to_pylist()], pa.string())
-    return pa.table(
-        {
-            columns.ITEM_ID: items[columns.ITEM_ID].take(row),
-            columns.EVENT_TIMESTAMP: pa.array(time).cast(TIMESTAMP_TYPE),
-            columns.GENRE: genre.take(pa.array(row)),
-            columns.RELEASE_YEAR: items[columns.RELEASE_YEAR].cast(pa.int64()).take(row),
-            columns.AVG_RATING: pa.array(average, pa.float32(), mask=np.isnan(average)),
-            columns.POPULARITY_SCORE_7D: pa.array(popularity, pa.float32()),
-            columns.CONTENT_LENGTH_MIN: items[columns.CONTENT_LENGTH_MIN].take(row),
-        }
-    )
-
-
-def _timeline(events: pa.Table) -> tuple[pa.Table, Timeline]:
-    """`events` in the timeline's order, and the timeline."""
-    encoded = pc.dictionary_encode(events[columns.USER_ID].combine_chunks())
-    user, time = encoded.indices.to_numpy().astype(np.int64), _micros(events)
-    order = np.lexsort((time, user))
-    user, time = user[order], time[order]
-    last = _last_of_runs(user, _hour_end(time))
-    return events.take(order), Timeline(encoded.dictionary, user, time, last, _hour_end(time[last]))
-
-
-def _session_seconds(line: Timeline, events: pa.Table) -> Doubles:
-    """Mean duration of each snapshot's sessions of the last seven days (S,), 0 where none began in them."""
-    starts = np.flatnonzero(_begins_session(line, events))
-    begun = line.time[starts]
-    session = np.searchsorted(starts, line.last, side="right") - 1
-    lasted = line.time[np.append(starts[1:], len(line.time)) - 1] - begun
-    total = np.concatenate([[0], np.cumsum(lasted)])
-    # Sessions ascend by (user, time), so one search over both finds the first of a user within the week.
-    origin, user = int(line.time.min()), line.user[line.last]
-    span = (int(line.hour_end.max()) - origin) // SECOND_US + 1
-    wanted = np.maximum(line.hour_end - WEEK_US - origin, 0) // SECOND_US
-    first = np.searchsorted(line.user[starts] * span + (begun - origin) // SECOND_US, user * span + wanted)
-    count = session - first + 1
-    seconds = (total[session] - total[np.minimum(first, session)] + line.time[line.last] - begun[session]) / SECOND_US
-    return np.where(count > 0, seconds / np.maximum(count, 1), 0.0)
-
-
-def _begins_session(line: Timeline, events: pa.Table) -> npt.NDArray[np.bool_]:
-    """Where a session begins (E,): by the events' own session ids; between two without one, by idle time."""
-    names = pc.dictionary_encode(events[columns.SESSION_ID].combine_chunks()).indices
-    name = names.fill_null(-1).to_numpy()
-    idle = np.diff(line.time) > SESSION_GAP_US
-    named = (name[1:] >= 0) & (name[:-1] >= 0)
-    begins = np.where(named, name[1:] != name[:-1], idle) | (line.user[1:] != line.user[:-1])
-    return np.concatenate([[True], begins])
-
-
-def _category_shares(
-    events: pa.Table, items: pa.Table, categories: Sequence[str], preference: Doubles
-) -> tuple[Ints, Doubles, Ints]:
-    """Each event's preference split among its item's categories: category codes, values, events (n,)."""
-    lists = items[columns.CATEGORIES].combine_chunks()
-    sizes = pc.fill_null(pc.list_value_length(lists), 0).to_numpy().astype(np.int64)
-    code_or_null = pc.index_in(pc.list_flatten(lists), value_set=pa.array(categories, pa.string()))
-    codes = pc.fill_null(code_or_null, -1).to_numpy().astype(np.int64)
-    begins = np.cumsum(sizes) - sizes
-    item_or_null = pc.index_in(events[columns.ITEM_ID], value_set=items[columns.ITEM_ID].combine_chunks())
-    known = np.flatnonzero(item_or_null.is_valid().to_numpy())
-    item = item_or_null.drop_null().to_numpy()
-    repeats = sizes[item]
-    event = np.repeat(known, repeats)
-    within = np.arange(len(event)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
-    code, share = codes[np.repeat(begins[item], repeats) + within], preference[event] / np.repeat(repeats, repeats)
-    is_known = code >= 0
-    return code[is_known], share[is_known], event[is_known]
-
-
-def _created(line: Timeline, users: pa.Table) -> Ints:
-    """When each user's account began, by user code."""
-    first = np.searchsorted(line.user, np.arange(len(line.users)))
-    created = line.time[first]
-    profile = pc.index_in(line.users, value_set=users[columns.USER_ID].combine_chunks())
-    told = users[columns.CREATED_AT].cast(pa.int64()).take(profile)
-    return np.where(told.is_valid().to_numpy(), pc.fill_null(told, 0).to_numpy(), created)
-
-
-def _last_device(line: Timeline, events: pa.Table) -> pa.Array:
-    device = events[columns.DEVICE].combine_chunks()
-    seen = np.where(device.is_valid().to_numpy(zero_copy_only=False), np.arange(len(device)), -1)
-    latest = np.maximum.accumulate(seen)[line.last]
-    first = np.searchsorted(line.user, line.user[line.last])
-    return pc.fill_null(device.take(pa.array(latest, mask=latest < first)), OTHER_DEVICE)
-
-
-def _is_first_of_item(line: Timeline, events: pa.Table) -> npt.NDArray[np.bool_]:
-    """Whether an event is its user's first with its item (E,)."""
-    encoded = pc.dictionary_encode(events[columns.ITEM_ID].combine_chunks())
-    pair = line.user * len(encoded.dictionary) + encoded.indices.to_numpy()
-    is_first = np.zeros(len(pair), dtype=bool)
-    is_first[np.unique(pair, return_index=True)[1]] = True
-    return is_first
-
-
-def _ratings(events: pa.Table, settings: Settings) -> Doubles:
-    """Values of the events whose type has a scale (E,), NaN for the others."""
-    scaled = pa.array([name for name, kind in settings.event_types.items() if kind.full is not None], pa.string())
-    is_scaled = pc.is_in(events[columns.EVENT_TYPE], value_set=scaled).to_numpy()
-    return np.where(is_scaled, events[columns.VALUE].cast(pa.float64()).to_numpy(), np.nan)
-
-
-def _restarted(sums: Doubles, owner: Ints) -> Doubles:
-    """Running sums (S, …) that begin anew with each owner (S,)."""
-    is_start = np.concatenate([[True], owner[1:] != owner[:-1]])
-    starts = np.flatnonzero(is_start)
-    before = np.concatenate([np.zeros_like(sums[:1]), sums[starts[1:] - 1]])
-    restarted: Doubles = sums - before[np.cumsum(is_start) - 1]
-    return restarted
-
-
-def _last_of_runs(owner: Ints, time: Ints) -> Ints:
-    """Positions of the last of each run of equal (owner, time)."""
-    changes = (owner[1:] != owner[:-1]) | (time[1:] != time[:-1])
-    return np.append(np.flatnonzero(changes), len(owner) - 1)
-
-
-def _hour_end(time: Ints) -> Ints:
-    """The first full hour after `time`."""
-    return (time // HOUR_US + 1) * HOUR_US
-
-
-def _micros(events: pa.Table) -> Ints:
-    return np.asarray(events[columns.TIMESTAMP].cast(pa.int64()).to_numpy())
-
-
-def _lists(matrix: Doubles) -> pa.ListArray:
-    rows, width = matrix.shape
-    offsets = np.arange(rows + 1, dtype=np.int32) * width
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(matrix.ravel(), pa.float32()))
+    rows = dict(run.state.rows)
+    users = (lake.read(file) for file in after.users if file is not None)
+    if whole:
+        rows |= {USER_FILE: lake.write_all(USER_FILE, users), FRESH_USER_FILE: 0}
+        lake.remove(FRESH_USER_FILE)
+        after = replace(after, users=[None] * run.partitions)
+    elif any(after.users):
+        rows[FRESH_USER_FILE] = lake.write_all(FRESH_USER_FILE, users)
+    items = (lake.read(place(run.name, partition_name(ITEMS, number))) for number in range(run.partitions))
+    return replace(after, rows=rows | {ITEM_FILE: lake.write_all(ITEM_FILE, items)})

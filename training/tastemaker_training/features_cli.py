@@ -19,18 +19,31 @@ JSON = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
 @features.command()
-def build(as_json: JSON = False) -> None:
+def build(
+    full: Annotated[bool, typer.Option("--full", help="Read everything anew, as after a repair of the lake.")] = False,
+    as_json: JSON = False,
+) -> None:
     """Compute hourly snapshots of every user and item from the lake's events.
 
-    Run it after an import and then as often as you train; it replaces the feature files as a whole.
+    Run it every hour, and with --full every day: an hourly run makes the snapshots of the users anew whom events since
+    the last run touch, events of the past included; a full one makes one file of everybody's. Readers see the same rows
+    after both. Running it again changes nothing, and a run that is cut short leaves what was there. Beyond 64 MB of
+    event files it runs on Ray: the one at `ray_address` where that is set, or else one on this machine.
     """
+    from dataclasses import asdict
+
     from tastemaker.lake import Lake
     from tastemaker_training.features import build as build_features
 
     settings = config.load()
     with Console(stderr=True).status("building features"):
-        users, items = build_features(Lake(settings.lake), settings)
-    _report({"user_rows": users, "item_rows": items}, as_json)
+        built = build_features(Lake(settings.lake), settings, full=full)
+    if as_json:
+        print(json.dumps(asdict(built)))
+    else:
+        users = "all users" if built.users is None else f"{built.users:,} users"
+        print(f"{built.new_files:,} new event files, {users} anew: ", end="")
+        _report({"user rows": built.user_rows, "item rows": built.item_rows}, as_json)
 
 
 @features.command()

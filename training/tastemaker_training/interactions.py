@@ -20,6 +20,7 @@ from tastemaker.ids import keys_of
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,18 @@ class Interactions:
     items: Ints  # (E,) item codes
     preferences: Floats  # (E,) in [-1, 1]
     timestamps: Ints  # (E,) seconds since 1970
+    completed: Flags | None = None  # (E,) whether the user had the item to its end, where event types say so
 
     @property
     def users(self) -> Ints:
         """User code of every event, shape (E,)."""
         return np.repeat(np.arange(len(self.user_ids)), np.diff(self.offsets))
+
+    @property
+    def ordered(self) -> bool:
+        """Whether any user's events differ in time: else they are sets, and nothing comes before anything."""
+        same_user = np.diff(self.users) == 0
+        return bool((np.diff(self.timestamps)[same_user] > 0).any())
 
     def of(self, user: int) -> slice:
         """Where the events of user code `user` lie."""
@@ -55,7 +63,13 @@ class Interactions:
         counts = np.bincount(self.users[keep], minlength=len(self.user_ids))
         offsets = np.concatenate([[0], np.cumsum(counts)])
         return Interactions(
-            self.user_ids, self.item_ids, offsets, self.items[keep], self.preferences[keep], self.timestamps[keep]
+            self.user_ids,
+            self.item_ids,
+            offsets,
+            self.items[keep],
+            self.preferences[keep],
+            self.timestamps[keep],
+            None if self.completed is None else self.completed[keep],
         )
 
 
@@ -86,6 +100,8 @@ def from_lake(events: pa.Table, items: pa.Table, settings: Settings) -> Interact
     users = encoded.indices.to_numpy().astype(np.int64)
     timestamps = pc.cast(events[columns.TIMESTAMP], pa.int64()).to_numpy() // 1_000_000
     preferences = trail.preferences(events, settings)
+    completing = [name for name, kind in settings.event_types.items() if kind.completes]
+    completed = pc.is_in(events[columns.EVENT_TYPE], value_set=pa.array(completing, pa.string())).to_numpy()
     order = np.lexsort((np.arange(len(users)), timestamps, users))
     counts = np.bincount(users, minlength=len(encoded.dictionary))
     return Interactions(
@@ -95,6 +111,7 @@ def from_lake(events: pa.Table, items: pa.Table, settings: Settings) -> Interact
         items=codes[order],
         preferences=preferences[order],
         timestamps=timestamps[order],
+        completed=completed[order],
     )
 
 

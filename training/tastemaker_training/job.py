@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tastemaker.config import Settings
-from tastemaker_training.cluster import Hardware
+from tastemaker_training.hardware import Hardware
 from tastemaker_training.narrator import Narrator
 from tastemaker_training.recipes import Recipe
 

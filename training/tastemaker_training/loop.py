@@ -1,38 +1,37 @@
-"""What runs on each Ray Train worker: the two-tower model, fitted to the past, then refreshed on everything.
+"""How the two-tower model is fitted, step by step: here, or on each Ray Train worker.
 
-Each worker draws its own share of every batch; gradients are averaged over workers. A checkpoint follows each
-validation, and a restarted worker goes on from the last one.
+Stages follow one another (fitted to the past, then refreshed on everything). Each worker has its share of every batch;
+gradients are averaged over workers. What a validation reaches is a state that a restart goes on from.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import ray
-import ray.train
-import ray.train.collective
-import ray.train.torch
 import torch
+from torch import Tensor, nn
 
-from tastemaker_training.dataset import Sampler
+from tastemaker_training.allocator import keep_memory
 from tastemaker_training.evaluate import Judgements, ndcg_per_user, recall_per_user
 from tastemaker_training.interactions import Floats, Interactions
+from tastemaker_training.item_tower import ItemInputs
 from tastemaker_training.recipes import TwoTowerRecipe
-from tastemaker_training.two_tower import Batch, ItemInputs, TwoTower
+from tastemaker_training.sampler import Sampler
+from tastemaker_training.two_tower import Batch, Histories, Part, TwoTower
 
 WARM_UP_STEPS = 50
 LAST_RATE = 0.1  # the learning rate ends at this share of its peak
-CHECKPOINT = "state.pt"
 
 State = dict[str, Any]
+"""What a checkpoint holds, tensors and numbers only: `stage` and `step` to go on from; `model` and `optimizer`;
+`best`, the best validation so far, and `worse`, how many followed it; `fitted`, the first stage's best weights;
+`curves`, by stage the `loss` of every step and the `score` of every validation as (step, score)."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +44,14 @@ class Stage:
     items: ItemInputs
     steps: int
     learning_rate: float
+    validate_every: int  # steps
 
 
 @dataclass(frozen=True)
 class Validation:
     """What early stopping looks at: V users' histories, what they had seen, and what they liked next."""
 
-    histories: Batch
+    histories: Histories
     seen: npt.NDArray[np.int32]  # (V, S) item codes, -1 is padding
     truth: Judgements
 
@@ -68,26 +68,153 @@ class Task:
     threads: int  # of the machine, shared by its workers
 
 
-def train_worker(config: dict[str, Any]) -> None:
-    """Entry point of a worker. `config["task"]` refers to a `Task`, `config["progress"]` to a queue for the driver."""
-    task: Task = ray.get(config["task"])
-    context = ray.train.get_context()
-    torch.set_num_threads(max(1, task.threads // context.get_local_world_size()))
-    torch.manual_seed(task.seed + context.get_world_rank())
-    model = TwoTower(task.stages[0].items, task.stages[0].profiles.shape[1], task.recipe)
-    state = _last_state() or {"stage": 0, "step": 0, "model": model.state_dict(), "best": None, "fitted": None}
-    model.load_state_dict(state["model"])
+class Draws(Protocol):
+    """Where a worker's examples come from."""
+
+    def draw(self, size: int) -> Batch:
+        """A batch of `size` users."""
+        ...
+
+
+@dataclass(frozen=True)
+class World:
+    """The workers that fit one model together, as one of them sees them."""
+
+    rank: int = 0
+    size: int = 1
+    wrap: Callable[[nn.Module], nn.Module] = lambda model: model  # gradients of what it returns are averaged
+    agree: Callable[[Callable[[], float]], float] = lambda compute: compute()  # what rank 0 computes, known to all
+
+    def share(self, batch: Batch) -> Batch:
+        """This worker's users of a batch, who are told from the items of the whole batch.
+
+        Each worker draws a whole one and keeps its users: were the others' targets missing from the pool, the sampled
+        softmax would be another, and the loss would depend on the number of workers.
+        """
+        if self.size == 1:
+            return batch
+        mine, before = list[Part](), 0
+        for part in batch.parts:
+            users = slice((self.rank - before) % self.size, None, self.size)
+            if len(part.targets[users]):
+                mine.append(_rows(part, users))
+            before += len(part.targets)
+        return Batch(tuple(mine), batch.pool, batch.log_q)
+
+
+ALONE = World()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of gradient descent, done."""
+
+    stage: str
+    done: int
+    steps: int
+    loss: Tensor  # reading its value waits for the device
+    reached: State | None  # after a validation
+
+
+def _rows(part: Part, users: slice) -> Part:
+    """Some users of a part."""
+    histories = {field.name: getattr(part.histories, field.name)[users].contiguous() for field in fields(Histories)}
+    return Part(Histories(**histories), part.targets[users].contiguous(), part.is_target[users].contiguous())
+
+
+def fit(task: Task, hear: Callable[[Step], None] = lambda step: None) -> State:
+    """The last state of a fit in this process."""
+    model, state = fresh(task), None
+    for step in steps(model, task, sampler):
+        hear(step)
+        state = step.reached or state
+    assert state is not None, "a stage's last step reaches a state"
+    return state
+
+
+def fresh(task: Task) -> TwoTower:
+    """An untrained model, the same for every worker."""
+    torch.manual_seed(task.seed)
+    first = task.stages[0]
+    return TwoTower(first.items, first.profiles.shape[1], task.recipe)
+
+
+def sampler(task: Task, stage: Stage, random: np.random.Generator) -> Draws:
+    """Examples drawn from all of a stage's interactions."""
+    return Sampler(stage.interactions, stage.profiles, task.liked, task.recipe, random)
+
+
+def steps(
+    model: TwoTower,
+    task: Task,
+    draws: Callable[[Task, Stage, np.random.Generator], Draws],
+    state: State | None = None,
+    world: World = ALONE,
+) -> Iterator[Step]:
+    """Run the stages of `task` from `state` on; every worker of `world` runs this in lockstep.
+
+    Args:
+        draws: makes a stage's source of examples for this worker.
+    """
+    keep_memory()
+    state = state or {"stage": 0, "step": 0, "model": None, "best": None, "worse": 0, "fitted": None, "curves": {}}
     for number in range(state["stage"], len(task.stages)):
-        model.items.see(task.stages[number].items)
-        wrapped = ray.train.torch.prepare_model(model)
-        state = _fit(wrapped, model, task, number, state, config["progress"].put)
-        model.load_state_dict(state["model"])
+        if state["model"] is not None:
+            model.load_state_dict(state["model"])
+        stage = task.stages[number]
+        model.items.see(stage.items)
+        seeds = np.random.SeedSequence([task.seed, number, world.rank, state["step"]])
+        torch.manual_seed(int(seeds.generate_state(1)[0]))
+        source = draws(task, stage, np.random.default_rng(seeds))
+        for step in _descend(world.wrap(model), model, task, source, state, world):
+            yield step
+            state = step.reached or state
 
 
-def load_state(checkpoint: ray.train.Checkpoint) -> State:
-    """The state that a checkpoint holds: tensors and numbers only."""
-    with checkpoint.as_directory() as directory:
-        return torch.load(Path(directory) / CHECKPOINT, weights_only=True, map_location="cpu")  # type: ignore[no-any-return]
+def _descend(
+    wrapped: nn.Module, model: TwoTower, task: Task, source: Draws, state: State, world: World
+) -> Iterator[Step]:
+    """The steps of one stage to its end or to its early stop."""
+    recipe, number = task.recipe, state["stage"]
+    stage = task.stages[number]
+    device = next(model.parameters()).device
+    optimizer = optimizer_of(model, stage, recipe, state)
+    losses: list[Tensor] = []
+    for step in range(state["step"], stage.steps):
+        wrapped.train()
+        for group in optimizer.param_groups:
+            group["lr"] = stage.learning_rate * learning_rate(step, stage.steps)
+        batch = world.share(source.draw(recipe.batch)).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            loss = wrapped(batch)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+        last = step + 1 == stage.steps
+        reached = None
+        if last or (step + 1) % stage.validate_every == 0:
+            reached = state = _judged(state, step + 1, losses, model, task, world)
+            reached["optimizer"] = optimizer.state_dict()
+            losses.clear()
+            last = last or state["worse"] >= recipe.patience
+            if last:
+                reached = _closed(state)
+        yield Step(stage.name, step + 1, stage.steps, loss.detach(), reached)
+        if last:
+            return
+
+
+def optimizer_of(
+    model: TwoTower, stage: Stage, recipe: TwoTowerRecipe, state: State | None = None
+) -> torch.optim.Optimizer:
+    """AdamW over all weights (Loshchilov & Hutter 2019), with the moments of `state` where it has some."""
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=stage.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
+    if state and state.get("optimizer"):
+        optimizer.load_state_dict(state["optimizer"])
+    return optimizer
 
 
 def learning_rate(step: int, steps: int) -> float:
@@ -96,57 +223,29 @@ def learning_rate(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / WARM_UP_STEPS) * decay
 
 
-def _fit(
-    wrapped: torch.nn.Module, model: TwoTower, task: Task, number: int, state: State, tell: Callable[[State], None]
-) -> State:
-    """Run one stage to its end or to its early stop; returns the state that the next one starts from."""
-    context, stage, recipe = ray.train.get_context(), task.stages[number], task.recipe
-    device = next(model.parameters()).device
-    stream = np.random.default_rng([task.seed, number, context.get_world_rank(), state["step"]])
-    sampler = Sampler(stage.interactions, stage.profiles, task.liked, recipe, stream)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=stage.learning_rate, weight_decay=recipe.weight_decay, fused=True
-    )
-    if state.get("optimizer"):
-        optimizer.load_state_dict(state["optimizer"])
-    losses: list[float] = []
-    worse = 0
-    for step in range(state["step"], stage.steps):
-        wrapped.train()
-        for group in optimizer.param_groups:
-            group["lr"] = stage.learning_rate * learning_rate(step, stage.steps)
-        loss = wrapped(sampler.draw(recipe.batch // context.get_world_size()).to(device))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-        last = step + 1 == stage.steps
-        if (step + 1) % recipe.validate_every and not last:
-            continue
-        state = {**state, "stage": number, "step": step + 1, "model": model.state_dict()}
-        state["optimizer"] = optimizer.state_dict()
-        if number == 0:
-            score = _shared(validate, model, task.validation)
-            if state["best"] is None or score > state["best"]["score"]:
-                worse, state["best"] = 0, {"score": score, "step": step + 1, "model": copy.deepcopy(model.state_dict())}
-            else:
-                worse += 1
-        finished = last or worse >= recipe.patience
-        if finished:
-            state = _closed(state, number)
-        _report(state, stage, step + 1, float(np.mean(losses)), tell)
-        losses.clear()
-        if finished:
-            break
-    return state
+def _judged(state: State, done: int, losses: list[Tensor], model: TwoTower, task: Task, world: World) -> State:
+    """The state after `done` steps: the curves go on, and the first stage's model is validated."""
+    name = task.stages[state["stage"]].name
+    curve = state["curves"].get(name, {"loss": [], "score": []})
+    curve = {**curve, "loss": curve["loss"] + torch.stack(losses).tolist()}
+    state = {**state, "step": done, "model": model.state_dict()}
+    if state["stage"] == 0:
+        score = world.agree(lambda: validate(model, task.validation))
+        curve["score"] = [*curve["score"], (done, score)]
+        if state["best"] is None or score > state["best"]["score"]:
+            state["worse"] = 0
+            state["best"] = {"score": score, "step": done, "model": copy.deepcopy(model.state_dict())}
+        else:
+            state["worse"] += 1
+    return {**state, "curves": {**state["curves"], name: curve}}
 
 
-def _closed(state: State, number: int) -> State:
+def _closed(state: State) -> State:
     """The state after a stage: the first ends with its best model, which is kept for the ranker."""
-    state = {**state, "stage": number + 1, "step": 0, "optimizer": None}
-    if number == 0:
-        state["model"] = state["fitted"] = state["best"]["model"]
-    return state
+    closed = {**state, "stage": state["stage"] + 1, "step": 0, "worse": 0, "optimizer": None}
+    if state["stage"] == 0:
+        closed["model"] = closed["fitted"] = state["best"]["model"]
+    return closed
 
 
 def validate(model: TwoTower, validation: Validation) -> float:
@@ -155,8 +254,7 @@ def validate(model: TwoTower, validation: Validation) -> float:
     device = next(model.parameters()).device
     with torch.no_grad():
         users = model.user_vectors(validation.histories.to(device))
-        items = model.items(torch.arange(len(model.items.hashes), device=device))
-        scores = users @ items.T
+        scores = users @ model.item_vectors().T
     seen = torch.from_numpy(validation.seen).long().to(device)
     # The padding's -1 lands in an extra last column.
     scores = torch.cat([scores, scores.new_zeros(len(scores), 1)], 1)
@@ -164,26 +262,3 @@ def validate(model: TwoTower, validation: Validation) -> float:
     slates = scores[:, :-1].topk(min(20, scores.shape[1] - 1)).indices.cpu().numpy().astype(np.int32)
     truth = validation.truth
     return float((recall_per_user(slates, truth) + ndcg_per_user(slates, truth)).mean())
-
-
-def _shared(compute: Callable[..., float], *arguments: Any) -> float:
-    """A number that rank 0 computes and every worker knows, so that all stop together."""
-    mine = compute(*arguments) if ray.train.get_context().get_world_rank() == 0 else None
-    return float(ray.train.collective.broadcast_from_rank_zero(mine))
-
-
-def _report(state: State, stage: Stage, step: int, loss: float, tell: Callable[[State], None]) -> None:
-    score = state["best"]["score"] if state["best"] else 0.0
-    metrics = {"stage": stage.name, "step": step, "steps": stage.steps, "loss": loss, "best_score": score}
-    if ray.train.get_context().get_world_rank() != 0:
-        ray.train.report(metrics)
-        return
-    with tempfile.TemporaryDirectory() as directory:
-        torch.save(state, Path(directory) / CHECKPOINT)
-        ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(directory))
-    tell(metrics)
-
-
-def _last_state() -> State | None:
-    checkpoint = ray.train.get_checkpoint()
-    return load_state(checkpoint) if checkpoint else None

@@ -3,12 +3,14 @@
 The first layer is split. What it makes of an item is computed once per bundle, what it makes of a user once per
 request; per candidate only the few cross features remain. (DLRM and Wide & Deep have the same idea: Cheng et al. 2016.)
 
-B users, C candidates, N items, D vector width, P profile width, I item features, F cross features, H hidden width.
+B users, C candidates, N items, D vector width, P profile width, I item features, F cross features, H hidden width,
+T heads.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -18,57 +20,27 @@ from torch import Tensor, nn
 
 from tastemaker.features.cross import CROSS_FEATURES
 from tastemaker_training.interactions import Floats
+from tastemaker_training.ranker_lists import Lists
 from tastemaker_training.recipes import RankerRecipe
 
 MASKED = -1e9
 STARTING_FEATURES = ("two_tower", "item_to_item")
 """The linear skip starts at 1 for these: the untrained ranker is the sum of both retrievals."""
+AT_ONCE = 64  # lists
 
 
 @dataclass(frozen=True)
-class Lists:
-    """Q candidate lists with what the users went on to like."""
+class Widths:
+    """How many numbers describe a user (D + P), an item (I), and a user with an item (F)."""
 
-    user_vectors: Tensor  # (Q, D)
-    profiles: Tensor  # (Q, P)
-    codes: Tensor  # (Q, C) item codes, -1 is padding
-    cross: Tensor  # (Q, C, F)
-    liked: Tensor  # (Q, C) bool
+    user: int
+    item: int
+    cross: int
 
-    def __len__(self) -> int:
-        return len(self.codes)
 
-    def take(self, rows: Tensor) -> Lists:
-        """The lists `rows`."""
-        return Lists(*(getattr(self, field.name)[rows] for field in fields(self)))
-
-    def sample(self, negatives: int) -> Lists:
-        """Lists of at most `negatives` places: all liked candidates that fit, and others at random."""
-        order = torch.rand(self.codes.shape, device=self.codes.device) + 2 * self.liked - 2 * (self.codes < 0).float()
-        places = order.topk(min(negatives, order.shape[1]), dim=1).indices
-        wide = places.unsqueeze(-1).expand(-1, -1, self.cross.shape[2])
-        return Lists(
-            self.user_vectors,
-            self.profiles,
-            self.codes.gather(1, places),
-            self.cross.gather(1, wide),
-            self.liked.gather(1, places),
-        )
-
-    def widened(self, width: int) -> Lists:
-        """The same lists padded to `width` places."""
-        missing = width - self.codes.shape[1]
-        return Lists(
-            self.user_vectors,
-            self.profiles,
-            F.pad(self.codes, (0, missing), value=-1),
-            F.pad(self.cross, (0, 0, 0, missing)),
-            F.pad(self.liked, (0, missing)),
-        )
-
-    def to(self, device: torch.device) -> Lists:
-        """The same lists on `device`."""
-        return Lists(*(getattr(self, field.name).to(device) for field in fields(self)))
+def starting_weights() -> tuple[float, ...]:
+    """The linear skip's first weights (F,) over `CROSS_FEATURES`."""
+    return tuple(float(name in STARTING_FEATURES) for name in CROSS_FEATURES)
 
 
 class Standardise(nn.Module):
@@ -85,7 +57,7 @@ class Standardise(nn.Module):
     def see(self, values: Tensor) -> None:
         """Take the statistics of `values` (n, width)."""
         self.mean.copy_(values.mean(0))
-        self.deviation.copy_(values.std(0, correction=0) + self.slack)
+        self.deviation.copy_((values - self.mean).square().mean(0).sqrt() + self.slack)
 
     def forward(self, values: Tensor) -> Tensor:
         return (values - self.mean) / self.deviation
@@ -98,26 +70,32 @@ class Standardise(nn.Module):
 
 
 class Ranker(nn.Module):
-    """Scores of candidates, and the loss of lists."""
+    """Logits of candidates by head, and the loss of lists.
 
-    def __init__(self, vector: int, profile: int, item: int, recipe: RankerRecipe) -> None:
+    The heads share all layers but the last (Caruana 1997, multitask learning).
+    """
+
+    def __init__(self, widths: Widths, heads: Sequence[str], start: Sequence[float], recipe: RankerRecipe) -> None:
         super().__init__()
-        hidden, crosses = recipe.hidden, len(CROSS_FEATURES)
-        self.user_scale, self.item_scale = Standardise(vector + profile, 0.1), Standardise(item, 0.05)
-        self.cross_scale = Standardise(crosses, 0.05)
-        self.user = nn.Linear(vector + profile, hidden)
-        self.item = nn.Linear(item, hidden, bias=False)
-        self.cross = nn.Linear(crosses, hidden, bias=False)
+        hidden, self.heads, self.dislike = recipe.hidden, tuple(heads), recipe.dislike
+        self.user_scale, self.item_scale = Standardise(widths.user, 0.1), Standardise(widths.item, 0.05)
+        self.cross_scale = Standardise(widths.cross, 0.05)
+        self.user = _layer(widths.user, hidden)
+        self.item = _layer(widths.item, hidden, bias=False)
+        self.cross = nn.Linear(widths.cross, hidden, bias=False)
         self.hidden = nn.Linear(hidden, hidden // 2)
-        self.output = nn.Linear(hidden // 2, 1, bias=False)
-        self.skip = nn.Linear(crosses, 1, bias=False)
+        self.output = nn.Linear(hidden // 2, len(heads), bias=False)
+        self.skip = nn.Linear(widths.cross, len(heads), bias=False)
         self.dropout = nn.Dropout(recipe.dropout)
+        self.slope: Tensor
+        self.shift: Tensor
+        self.register_buffer("slope", torch.ones(len(heads)))
+        self.register_buffer("shift", torch.zeros(len(heads)))
         with torch.no_grad():
             self.user.weight.mul_(0.3)
             self.item.weight.mul_(0.3)
             self.output.weight.zero_()
-            self.skip.weight.zero_()
-            self.skip.weight[0, [CROSS_FEATURES.index(name) for name in STARTING_FEATURES]] = 1.0
+            self.skip.weight.copy_(torch.tensor(start))
 
     def see(self, lists: Lists, items: Tensor) -> None:
         """Take the scale of the inputs from training lists and the items (N, I)."""
@@ -130,48 +108,73 @@ class Ranker(nn.Module):
         return self.item(self.item_scale(items))  # type: ignore[no-any-return]
 
     def score(self, user_vector: Tensor, profile: Tensor, item_half: Tensor, cross: Tensor) -> Tensor:
-        """Logits (B, C) of user vectors (B, D), profiles (B, P), item halves (B, C, H) and cross features (B, C, F)."""
+        """Logits (B, C, T) of user vectors (B, D), profiles (B, P), item halves (B, C, H), cross features (B, C, F)."""
         user = self.user(self.user_scale(torch.cat([user_vector, profile], 1)))
         scaled = self.cross_scale(cross)
         first = F.relu(item_half + self.cross(scaled) + user.unsqueeze(1))
         second = F.relu(self.hidden(self.dropout(first)))
-        return (self.output(self.dropout(second)) + self.skip(scaled)).squeeze(-1)  # type: ignore[no-any-return]
+        return self.output(self.dropout(second)) + self.skip(scaled)  # type: ignore[no-any-return]
 
     def forward(self, lists: Lists, items: Tensor) -> Tensor:
-        """Mean listwise softmax loss: each liked candidate against all that are not liked.
+        """Mean listwise softmax loss, summed over heads: each candidate of a head against all that are not.
 
-        A list counts by the root of its number of likes. One call does it all, so that gradients are averaged over
-        workers.
+        A list counts by the root of its number of such candidates; one that was disliked counts `recipe.dislike`
+        times among the others. One call does it all, so that gradients are averaged over workers.
         """
         half = self.item_half(items[lists.codes.clamp(min=0)])
         logits = self.score(lists.user_vectors, lists.profiles, half, lists.cross)
-        others = logits.masked_fill(lists.liked | (lists.codes < 0), MASKED).logsumexp(1, keepdim=True)
-        loss = (torch.logaddexp(logits, others) - logits) * lists.liked
-        return (loss.sum(1) / lists.liked.sum(1).sqrt()).mean()
+        weight = lists.weight * torch.where(lists.disliked, self.dislike, 1.0)
+        real = (lists.codes >= 0).unsqueeze(-1)
+        others = (logits + weight.log().unsqueeze(-1)).masked_fill(lists.labels | ~real, MASKED)
+        loss = (torch.logaddexp(logits, others.logsumexp(1, keepdim=True)) - logits) * lists.labels
+        return (loss.sum(1) / lists.labels.sum(1).clamp(min=1).sqrt()).sum(1).mean()
+
+    def take(self, slopes: Sequence[float], shifts: Sequence[float]) -> None:
+        """Take the curves that make probabilities of each head's logits (see ranker_calibration)."""
+        self.slope.copy_(torch.tensor(slopes))
+        self.shift.copy_(torch.tensor(shifts))
+
+
+def logits(ranker: Ranker, lists: Lists, items: Tensor) -> Tensor:
+    """Logits (Q, C, T) of all candidates, padding too, some lists at a time."""
+    found = []
+    with torch.no_grad():
+        half = ranker.item_half(items)
+        for start in range(0, len(lists), AT_ONCE):
+            part = lists.take(torch.arange(start, min(start + AT_ONCE, len(lists))))
+            found.append(ranker.score(part.user_vectors, part.profiles, half[part.codes.clamp(min=0)], part.cross))
+    return torch.cat(found)
+
+
+def probabilities(ranker: Ranker, lists: Lists, items: Tensor) -> Tensor:
+    """Calibrated probabilities (Q, C, T) that the user will do what each head stands for."""
+    return torch.sigmoid(logits(ranker, lists, items) * ranker.slope + ranker.shift)
 
 
 class ServedRanker(nn.Module):
-    """The ranker as it is exported: scaling folded into the layers, item halves ready-made, first layer in place."""
+    """The ranker as it is exported: scaling and curves folded into the layers, item halves ready-made, all in place."""
 
     def __init__(self, ranker: Ranker) -> None:
         super().__init__()
-        self.hidden, self.output = ranker.hidden, ranker.output
+        self.hidden = ranker.hidden
         with torch.no_grad():
             cross, shift = ranker.cross_scale.folded(ranker.cross)
             user, bias = ranker.user_scale.folded(ranker.user)
             skip, constant = ranker.cross_scale.folded(ranker.skip)
+            slope = ranker.slope[:, None]
+            self.output = _linear(slope * ranker.output.weight, ranker.slope * constant + ranker.shift)
+            self.skip = _linear(slope * skip, None)
         self.user = _linear(user, bias + shift)
-        self.skip = _linear(skip, constant)
         self.cross: Tensor
         self.register_buffer("cross", cross.T.contiguous())
 
     def forward(self, user_vector: Tensor, profile: Tensor, item_half: Tensor, cross: Tensor) -> Tensor:
-        """Logits (B, C); the arguments are those of the bundle's `ranker`, item halves in float16."""
+        """Probabilities (B, C, T); the arguments are those of the bundle's `ranker`, item halves in float16."""
         user = self.user(torch.cat([user_vector, profile], 1)).unsqueeze(1)
         # One product adds the item's half on the way, and the rest happens in place: the layer is bound by memory.
         first = torch.baddbmm(item_half.float(), cross, self.cross.expand(cross.shape[0], -1, -1)).add_(user).relu_()
         second = self.hidden(first).relu_()
-        return (self.output(second) + self.skip(cross)).squeeze(-1)  # type: ignore[no-any-return]
+        return self.output(second).add_(self.skip(cross)).sigmoid_()  # type: ignore[no-any-return]
 
 
 def item_features(vectors: Floats, metadata: Tensor, categories: Tensor) -> Tensor:
@@ -199,14 +202,23 @@ def export_ranker(ranker: Ranker, vector: int, profile: int) -> torch.export.Exp
         torch.zeros(3, vector),
         torch.zeros(3, profile),
         torch.zeros(3, 5, ranker.item.out_features, dtype=torch.float16),
-        torch.zeros(3, 5, len(CROSS_FEATURES)),
+        torch.zeros(3, 5, ranker.cross.in_features),
     )
     pairs = {0: users, 1: candidates}
     shapes = ({0: users}, {0: users}, pairs, pairs)
     return torch.export.export(ServedRanker(ranker).eval(), example, dynamic_shapes=shapes)
 
 
-def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    layer = nn.Linear(weight.shape[1], weight.shape[0])
-    layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(bias)
+def _layer(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
+    """A linear layer; one of nothing is made of one of something, since torch warns of its initialisation."""
+    layer = nn.Linear(max(inputs, 1), outputs, bias)
+    return layer if inputs else _linear(layer.weight[:, :0].detach(), layer.bias)
+
+
+def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    layer = nn.Linear(1, 1, bias is not None)
+    layer.out_features, layer.in_features = weight.shape
+    layer.weight = nn.Parameter(weight)
+    if bias is not None:
+        layer.bias = nn.Parameter(bias.detach())
     return layer

@@ -9,18 +9,20 @@ B users of a pass, Q lists, N items, C candidates, L history, P profile width, E
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from tastemaker.candidates import Candidates, Codes, among, largest, strongest_category, unite
+from tastemaker import retrieval
+from tastemaker.candidates import Candidates, Codes, among, strongest_category
 from tastemaker.errors import InvalidInput
-from tastemaker.features.cross import LASTING, RECENT, cross_features, item_to_item
+from tastemaker.features.cross import cross_features
 from tastemaker.features.tower_inputs import SECONDS_PER_DAY, user_buckets
-from tastemaker_training.interactions import Floats, Interactions, Ints, Split
-from tastemaker_training.neighbours import Neighbours
-from tastemaker_training.ranker import Lists
+from tastemaker.heads import HEADS
+from tastemaker.retrieval import Retrieval, Wanted
+from tastemaker_training.interactions import Flags, Floats, Interactions, Ints, Split
+from tastemaker_training.ranker_lists import Lists
 from tastemaker_training.recipes import Recipe
 from tastemaker_training.two_tower import ServedUserTower
 
@@ -33,13 +35,11 @@ PASS = 64
 
 
 @dataclass(frozen=True)
-class Retrieval:
+class Proposer:
     """Everything that proposes candidates, fitted to the same events."""
 
     tower: ServedUserTower
-    vectors: Floats  # (N, D)
-    neighbours: Neighbours
-    popular: Codes  # (G + 1, M), see candidates.popular_table
+    model: Retrieval
     limit: int  # candidates of a list
 
 
@@ -52,44 +52,53 @@ class Moments:
     ends: Ints  # (Q,) the event behind the user's last
 
 
-def examples(past: Interactions, inner: Split, profiles: Floats, retrieval: Retrieval, recipe: Recipe) -> Lists:
-    """Lists at moments in the held-out slice `inner.future` of `past`, without those where no candidate was liked.
+def examples(past: Interactions, inner: Split, profiles: Floats, proposer: Proposer, recipe: Recipe) -> Lists:
+    """Lists at moments in the held-out slice `inner.future` of `past`, with the heads that the slice tells apart.
 
     Args:
         profiles: of every event of `past`, its user's profile just before it (E, P).
-        retrieval: fitted to `inner.past` alone.
+        proposer: fitted to `inner.past` alone.
 
     Raises:
         InvalidInput: not one list holds a liked candidate.
     """
     moments = _moments(past, inner, recipe)
-    parts = [_lists(past, part, profiles[part.events], retrieval, recipe) for part in _passes(moments)]
-    lists = _joined(parts) if parts else None
-    if lists is None or not lists.liked.any():
+    parts = [_lists(past, part, profiles[part.events], proposer, recipe) for part in _passes(moments)]
+    lists = Lists.joined(parts) if parts else None
+    if lists is None or not lists.labels[..., 0].any():
         raise InvalidInput(
             "no user liked a candidate in the validation slice, so the ranker has nothing to learn from",
             "Import more events, or raise `validation` in the recipe",
         )
-    return lists.take(lists.liked.any(1).nonzero()[:, 0])
+    return lists.with_heads(told_apart(lists))
+
+
+def told_apart(lists: Lists) -> list[str]:
+    """The heads whose labels are neither none at all nor those of a head before."""
+    heads: list[int] = []
+    for head in range(len(lists.heads)):
+        labels = lists.labels[..., head]
+        if labels.any() and not any(torch.equal(labels, lists.labels[..., other]) for other in heads):
+            heads.append(head)
+    return [lists.heads[head] for head in heads]
 
 
 def candidates(
-    retrieval: Retrieval, user_vectors: Floats, profiles: Floats, history: Codes, preference: Floats, seen: Codes
+    proposer: Proposer, user_vectors: Floats, profiles: Floats, history: Codes, preference: Floats, seen: Codes
 ) -> Candidates:
     """What serving would propose to B users, by the same rules, from user vectors (B, D) and profiles (B, P).
 
     Args:
         history: (B, L) newest last. preference: (B, L). seen: (B, S), none of them is proposed.
     """
-    table = retrieval.neighbours.codes, retrieval.neighbours.weights
-    votes, recent = (item_to_item(*table, history, preference, seen, memory) for memory in (LASTING, RECENT))
-    products = user_vectors @ retrieval.vectors.T
-    affinity = profiles[:, profiles.shape[1] - len(retrieval.popular) + 1 :]
-    nearest = largest(products, retrieval.limit + seen.shape[1])
-    proposed = unite(nearest, votes, retrieval.popular[strongest_category(affinity)], retrieval.limit)
-    unseen = proposed.select((proposed.codes >= 0) & ~among(proposed.codes, seen)).head(retrieval.limit)
-    scores = (np.take_along_axis(every, unseen.codes, axis=1) for every in (products, votes, recent))
-    return Candidates(unseen.codes, unseen.source, *scores)
+    model, limit = proposer.model, proposer.limit
+    affinity = profiles[:, profiles.shape[1] - len(model.popular) + 1 :]
+    nothing = np.empty((len(seen), 0), dtype=np.int32)
+    wanted = Wanted(user_vectors, history, preference, strongest_category(affinity), seen, nothing)
+    signals = retrieval.signals(model, wanted)
+    proposed = retrieval.propose(model, wanted, signals, limit)
+    unseen = proposed.select((proposed.codes >= 0) & ~among(proposed.codes, seen)).head(limit)
+    return retrieval.candidates(signals, unseen)
 
 
 def _moments(past: Interactions, inner: Split, recipe: Recipe) -> Moments:
@@ -113,7 +122,7 @@ def _passes(moments: Moments) -> Iterator[Moments]:
         yield Moments(moments.users[rows], moments.events[rows], moments.ends[rows])
 
 
-def _lists(past: Interactions, moments: Moments, profiles: Floats, retrieval: Retrieval, recipe: Recipe) -> Lists:
+def _lists(past: Interactions, moments: Moments, profiles: Floats, proposer: Proposer, recipe: Recipe) -> Lists:
     seen, _ = _aligned(past, past.offsets[moments.users], moments.events)
     first = np.maximum(past.offsets[moments.users], moments.events - recipe.two_tower.history)
     history, events = _aligned(past, first, moments.events)
@@ -124,13 +133,35 @@ def _lists(past: Interactions, moments: Moments, profiles: Floats, retrieval: Re
     buckets = user_buckets([past.user_ids[user] for user in moments.users], recipe.two_tower.user_buckets)
     with torch.no_grad():
         inputs = (history.astype(np.int64), preference, age, buckets, profiles)
-        user_vectors = retrieval.tower(*map(torch.from_numpy, inputs))
-    found = candidates(retrieval, user_vectors.numpy(), profiles, history, preference, seen)
+        user_vectors = proposer.tower(*map(torch.from_numpy, inputs))
+    found = candidates(proposer, user_vectors.numpy(), profiles, history, preference, seen)
+    cross = cross_features(found.signals, found.codes >= 0)
+    labels, disliked = _labels(past, moments, found.codes, recipe.liked)
+    tensor = torch.from_numpy
+    return Lists(
+        users=tensor(moments.users),
+        user_vectors=user_vectors,
+        profiles=tensor(profiles),
+        codes=tensor(found.codes.astype(np.int64)),
+        cross=tensor(cross),
+        labels=tensor(labels),
+        disliked=tensor(disliked),
+        weight=torch.ones(found.codes.shape),
+        heads=HEADS,
+    )
+
+
+def _labels(past: Interactions, moments: Moments, codes: Codes, liked: float) -> tuple[Flags, Flags]:
+    """What came of the candidates `codes` (B, C) after each moment: by head (B, C, T), and disliked (B, C)."""
     future, events = _aligned(past, moments.events, moments.ends)
-    liked = np.where(past.preferences[events] >= recipe.liked, future, -1).astype(np.int32)
-    cross = cross_features(found.codes, found.two_tower, found.item_to_item, found.recent)
-    codes, labels = found.codes.astype(np.int64), among(found.codes, liked)
-    return Lists(user_vectors, *map(torch.from_numpy, (profiles, codes, cross, labels)))
+    preference = past.preferences[events]
+    completed = np.zeros_like(future, dtype=bool) if past.completed is None else past.completed[events]
+    of = {"like": preference >= liked, "completion": completed & (preference > 0), "click": preference > 0}
+
+    def those(told: Flags) -> Flags:
+        return among(codes, np.where(told, future, -1).astype(np.int32))
+
+    return np.stack([those(of[head]) for head in HEADS], axis=-1), those(preference < 0)
 
 
 def _aligned(past: Interactions, starts: Ints, ends: Ints) -> tuple[Codes, Ints]:
@@ -139,10 +170,3 @@ def _aligned(past: Interactions, starts: Ints, ends: Ints) -> tuple[Codes, Ints]
     known = events >= starts[:, None]
     events = np.where(known, events, 0)
     return np.where(known, past.items[events], -1).astype(np.int32), events
-
-
-def _joined(parts: list[Lists]) -> Lists:
-    """All lists in one, padded to the longest."""
-    width = max(part.codes.shape[1] for part in parts)
-    padded = [part.widened(width) for part in parts]
-    return Lists(*(torch.cat([getattr(part, field.name) for part in padded]) for field in fields(Lists)))

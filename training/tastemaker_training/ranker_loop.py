@@ -7,10 +7,8 @@ restarted worker goes on from the last one.
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -19,8 +17,9 @@ import ray.train.torch
 import torch
 from torch import Tensor
 
-from tastemaker_training.loop import CHECKPOINT, State, load_state
-from tastemaker_training.ranker import Lists, Ranker
+from tastemaker_training import checkpoints, cluster
+from tastemaker_training.ranker import Ranker, Widths
+from tastemaker_training.ranker_lists import Lists
 from tastemaker_training.recipes import RankerRecipe
 
 LAST_RATE = 0.05  # the learning rate ends at this share of its peak
@@ -35,6 +34,7 @@ class RankerTask:
     items: Tensor  # (N, I)
     seed: int
     threads: int  # of the machine, shared by its workers
+    start: tuple[float, ...]  # (F,) the linear skip's first weights
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,19 @@ ALL = Share(rank=0, workers=1)
 def fit(task: RankerTask) -> Ranker:
     """A ranker fitted to the lists of `task`, in this process."""
     torch.manual_seed(task.seed)
-    ranker = fresh(task.lists, task.items, task.recipe)
+    ranker = fresh(task)
     for _ in epochs(ranker, optimizer_of(ranker, task.recipe), task):
         pass
     return ranker.eval()
 
 
-def fresh(lists: Lists, items: Tensor, recipe: RankerRecipe) -> Ranker:
+def fresh(task: RankerTask) -> Ranker:
     """An untrained ranker that knows the scale of its inputs."""
-    ranker = Ranker(lists.user_vectors.shape[1], lists.profiles.shape[1], items.shape[1], recipe)
-    ranker.see(lists, items)
+    lists = task.lists
+    user = lists.user_vectors.shape[1] + lists.profiles.shape[1]
+    widths = Widths(user=user, item=task.items.shape[1], cross=lists.cross.shape[2])
+    ranker = Ranker(widths, lists.heads, task.start, task.recipe)
+    ranker.see(lists, task.items)
     return ranker
 
 
@@ -105,32 +108,25 @@ def learning_rate(progress: float) -> float:
 def train_ranker_worker(config: dict[str, Any]) -> None:
     """Entry point of a worker. `config["task"]` refers to a `RankerTask`, `config["progress"]` to a queue."""
     task: RankerTask = ray.get(config["task"])
-    context = ray.train.get_context()
-    share = Share(context.get_world_rank(), context.get_world_size())
-    torch.set_num_threads(max(1, task.threads // context.get_local_world_size()))
+    share = Share(*cluster.place())
+    torch.set_num_threads(max(1, task.threads // ray.train.get_context().get_local_world_size()))
     torch.manual_seed(task.seed)
-    ranker = fresh(task.lists, task.items, task.recipe)
-    checkpoint = ray.train.get_checkpoint()
-    state = load_state(checkpoint) if checkpoint else None
+    ranker = fresh(task)
+    state = checkpoints.last()
     if state:
         ranker.load_state_dict(state["ranker"])
     model = ray.train.torch.prepare_model(ranker)
     optimizer = optimizer_of(ranker, task.recipe)
     if state:
         optimizer.load_state_dict(state["optimizer"])
-    start = state["epoch"] if state else 0
+    start, losses = (state["epoch"], state["losses"]) if state else (0, [])
+    if share.rank == 0:
+        cluster.tell(config["progress"], cluster.Started("ranker", start, share.workers))
     for epoch, loss in epochs(model, optimizer, task, start, share):
-        reached = {"epoch": epoch + 1, "ranker": ranker.state_dict(), "optimizer": optimizer.state_dict()}
+        losses = [*losses, loss]
+        reached = {"epoch": epoch + 1, "ranker": ranker.state_dict(), "losses": losses}
+        reached["optimizer"] = optimizer.state_dict()
         metrics = {"stage": "ranker", "step": epoch + 1, "steps": task.recipe.epochs, "loss": loss}
-        _report(reached, metrics, share)
+        checkpoints.report(reached, metrics, share.rank)
         if share.rank == 0:
-            config["progress"].put(metrics)
-
-
-def _report(state: State, metrics: dict[str, Any], share: Share) -> None:
-    if share.rank != 0:
-        ray.train.report(metrics)
-        return
-    with tempfile.TemporaryDirectory() as directory:
-        torch.save(state, Path(directory) / CHECKPOINT)
-        ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(directory))
+            cluster.tell(config["progress"], metrics)

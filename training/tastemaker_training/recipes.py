@@ -16,18 +16,22 @@ class TwoTowerRecipe:
     """The retrieval model and how it is trained."""
 
     dim: int = 64  # of user and item vectors; the last place carries the item's bias
-    id_buckets: int = 16_384
+    id_rows: int = 500_000  # items that have a row of their own; a larger catalogue hashes into as many
     user_buckets: int = 2_048
     token_buckets: int = 8_192
     tokens: int = 16  # words of title and text kept per item
     history: int = 100  # newest events that the user tower sees
-    steps: int = 350
-    refresh_steps: int = 100  # on all data, after the best step is known
-    batch: int = 256  # users in a step, over all workers
-    targets: int = 8  # liked items drawn per user and step
+    blocks: int = 1  # of the sequence encoder
+    heads: int = 2
+    steps: int = 20_000  # at most
+    passes: float = 12.0  # times that each like ends a moment, or is left out, before that
+    refresh_share: float = 0.3  # of the steps, on all data, after the best step is known
+    batch: int = 128  # users in a step, over all workers
+    moments: int = 8  # of each user's history
+    targets: int = 8  # liked items drawn per moment
     uniform_negatives: int = 1_024
-    window: int = 50  # liked items after the cut that a target is drawn from
-    future_share: float = 0.5  # examples that predict the future; the others predict items left out at random
+    window: int = 50  # likes ahead that a target is drawn from; no further than the holdout of the validation reaches
+    future_share: float = 0.5  # examples that predict what comes next; the others complete a set
     learning_rate: float = 3e-3
     refresh_learning_rate: float = 1.5e-3
     weight_decay: float = 0.3
@@ -37,8 +41,8 @@ class TwoTowerRecipe:
     profile_dropout: float = 0.5
     history_dropout: float = 0.2
     dropout: float = 0.1
-    validate_every: int = 50
-    patience: int = 3  # validations without a better one before it stops
+    validations: int = 8  # over the steps
+    patience: int = 5  # validations without a better one before it stops
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,36 @@ class NeighboursRecipe:
 
 
 @dataclass(frozen=True)
+class TransitionRecipe:
+    """What follows what."""
+
+    window: int = 10  # events between two items that still count as a pair
+    gap_decay: float = 0.8
+    backward: float = 0.4  # share of a transition that counts in the other direction, too
+    source_exponent: float = 0.35
+    target_exponent: float = 0.08
+    recency: float = 0.7  # an event counts this much less than the next
+
+
+@dataclass(frozen=True)
+class ContentRecipe:
+    """What an item is about."""
+
+    word_buckets: int = 32_768
+    dim: int = 64
+    memory: int = 50  # newest events that speak
+    decay: float = 0.5  # an event of age a (0 is the newest) speaks by (1 + a) ** -decay
+
+
+@dataclass(frozen=True)
+class HybridRecipe:
+    """How the sources' proposals become the ranker's lists."""
+
+    candidates: int = 100  # of each source
+    lists: int = 15_000  # users that the ranker learns from, at most
+
+
+@dataclass(frozen=True)
 class RankerRecipe:
     """The ranking model and how it is trained."""
 
@@ -62,6 +96,8 @@ class RankerRecipe:
     negatives: int = 200
     learning_rate: float = 2e-3
     weight_decay: float = 3.0
+    dislike: float = 30.0  # how many candidates that nothing came of a disliked one counts for
+    held_out: float = 0.1  # share of the users whose lists calibrate the probabilities
     histories: int = 2  # examples made of each user, with cuts at different times
 
 
@@ -70,9 +106,36 @@ class ALSRecipe:
     """The collaborative baseline."""
 
     factors: int = 64
-    regularization: float = 0.1
-    alpha: float = 1.0
+    regularization: float = 30.0
+    alpha: float = 10.0  # confidence of a like; everything else has 1
     iterations: int = 15
+
+
+@dataclass(frozen=True)
+class StreamRecipe:
+    """The ranker that learns from a stream while it serves."""
+
+    hidden: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.1
+    average: float = 0.996  # of the weights that rank, from step to step
+    share: float = 0.25  # of the requests that become examples
+    places: int = 96  # candidates kept of an example
+    examples: int = 24_000  # newest that are kept
+    steps: int = 50  # every hour
+    batch: int = 128
+    fresh: float = 3600.0  # seconds since the first click in which an article is fresh
+    fresh_weight: float = 7.0  # of an example whose click was on a fresh article: how much it explores
+
+
+@dataclass(frozen=True)
+class GraphFilterRecipe:
+    """What is smooth on the graph of users and items."""
+
+    directions: int = 512  # of the low-pass filter
+    smooth: float = 0.17  # weight of the low-pass filter beside one step on the graph
+    sharpening: float = 0.57  # weight of the step back
+    popularity: float = 0.16  # exponent of an item's degree that scores are multiplied by
 
 
 @dataclass(frozen=True)
@@ -87,8 +150,12 @@ class Recipe:
     slate: int = 20
     two_tower: TwoTowerRecipe = field(default_factory=TwoTowerRecipe)
     neighbours: NeighboursRecipe = field(default_factory=NeighboursRecipe)
+    transition: TransitionRecipe = field(default_factory=TransitionRecipe)
+    content: ContentRecipe = field(default_factory=ContentRecipe)
+    hybrid: HybridRecipe = field(default_factory=HybridRecipe)
     ranker: RankerRecipe = field(default_factory=RankerRecipe)
     als: ALSRecipe = field(default_factory=ALSRecipe)
+    graph_filter: GraphFilterRecipe = field(default_factory=GraphFilterRecipe)
 
 
 def default() -> Recipe:
@@ -102,7 +169,7 @@ def smoke() -> Recipe:
     return replace(
         whole,
         name="smoke",
-        two_tower=replace(whole.two_tower, dim=16, steps=20, refresh_steps=5, batch=64, validate_every=10),
+        two_tower=replace(whole.two_tower, dim=16, steps=20, passes=100.0, refresh_share=0.25, validations=2),
         ranker=replace(whole.ranker, epochs=1, histories=1),
     )
 
@@ -118,5 +185,5 @@ def named(name: str) -> Recipe:
 
 
 def from_document(document: dict[str, Any]) -> Recipe:
-    """The recipe that a bundle carries as JSON."""
-    return msgspec.convert({name: document[name] for name in Recipe.__dataclass_fields__}, Recipe)
+    """The recipe that a bundle carries as JSON; what an earlier Tastemaker did not know of has its default."""
+    return msgspec.convert({name: document[name] for name in Recipe.__dataclass_fields__ if name in document}, Recipe)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -17,56 +18,89 @@ from tastemaker.errors import NotFound
 from tastemaker.features.store import Features
 from tastemaker.features.tower_inputs import KeyIndex, tower_inputs
 from tastemaker.features.trail import Trail
-from tastemaker.lake import Lake
-from tastemaker_training import als
+from tastemaker.replay import Replay
+from tastemaker_training import als, user_sample
 from tastemaker_training.dataset import category_matrix, profiles_at
-from tastemaker_training.evaluate import Judgements, Slates, judgements, measure, most_popular
+from tastemaker_training.evaluate import Judgements, Slates, coverage, judgements, most_popular
+from tastemaker_training.incumbent import Incumbent, translated
 from tastemaker_training.interactions import Floats, Split, from_lake, split_by_time
 from tastemaker_training.recipes import Recipe
+from tastemaker_training.yardstick import Yardstick
 
-Pipeline = Callable[[Bundle, Funnel, Sequence[str], Sequence[Trail], Floats, int, int], Slates]
-"""`recommend_offline` of the entry point `tastemaker.pipelines: served`."""
+Pipeline = Callable[[Bundle, Funnel, Sequence[str], Sequence[Trail], Floats, int, int], Replay]
+"""`replay` of the entry point `tastemaker.pipelines: served`."""
 
 
-def evaluate(bundle: Bundle, settings: Settings, recipe: Recipe) -> dict[str, Any]:
-    """Report on a bundle: its data up to the end of its window, split as it was when the bundle was trained."""
-    lake = Lake(settings.lake)
-    end: datetime = bundle.manifest.data_window[1]
-    split = split_by_time(from_lake(lake.events(until=end), bundle.table("items"), settings), recipe.holdout)
+def evaluate(bundle: Bundle, settings: Settings, recipe: Recipe, champion: Incumbent | None = None) -> dict[str, Any]:
+    """Report on a bundle: its data up to the end of its window, split as it was when the bundle was trained.
+
+    Args:
+        champion: another version, to be asked about the same holdout.
+    """
+    start, end = bundle.manifest.data_window
+    events = user_sample.events(settings, start, end)
+    split = split_by_time(from_lake(events, bundle.table("items"), settings), recipe.holdout)
     truth = judgements(split, recipe.liked)
     if len(truth.users) == 0:
         raise NotFound(
             f"none of {len(split.past.user_ids)} users liked an item among their newest {recipe.holdout:.0%} of events",
             "Import more events, or lower `liked` or raise `holdout` in the recipe",
         )
-    profiles = cut_profiles(Features(settings), split, truth.users, len(bundle.json("vocabulary")))
-    categories = category_matrix(bundle.table("items"), bundle.json("vocabulary"))
+    funnel = settings.serving.funnel
+    served = _replayed(bundle, settings, split, truth, end, recipe.slate)
+    popular = most_popular(split.past, truth.users, recipe.slate, recipe.liked)
     slates = {
-        "popularity": most_popular(split.past, truth.users, recipe.slate, recipe.liked),
+        "popularity": popular,
         "als": als.recommend(split.past, recipe.als, recipe.slate, recipe.liked, recipe.seed)[truth.users],
-        "two-tower": _two_tower(bundle, settings.serving.funnel, split, truth, profiles, recipe.slate),
-        "served": _served(bundle, settings.serving.funnel, split, truth, profiles, recipe.slate),
+        "two-tower": _two_tower(bundle, settings, split, truth, recipe.slate),
+        "served": served.slates,
     }
+    if champion is not None and champion.bundle is not None:
+        theirs = _replayed(champion.bundle, settings, split, truth, end, recipe.slate)
+        slates["champion"] = translated(theirs.slates, champion.bundle, bundle)
+    categories = category_matrix(bundle.table("items"), bundle.json("vocabulary"))
+    yardstick = Yardstick.of(split, truth, popular, categories, recipe.seed)
+    report = {
+        "split": _described(split, truth, recipe),
+        "models": {name: yardstick.measure(found) for name, found in slates.items()},
+        "pipeline": _pipeline(served, funnel),
+    }
+    if champion is not None:
+        report["champion"] = {"version": champion.version, "problem": champion.problem}
+    earlier: dict[str, Any] = bundle.json("report")
+    if "calibration" in earlier:  # measured when the ranker was trained, on what was kept from it
+        report["calibration"] = earlier["calibration"]
+    return report
+
+
+def _described(split: Split, truth: Judgements, recipe: Recipe) -> dict[str, Any]:
+    past, digest = split.past, hashlib.sha256()
+    for user, items in zip(truth.users, truth.relevant, strict=True):
+        digest.update("\0".join([past.user_ids[user], *(past.item_ids[item] for item in items), ""]).encode())
     return {
-        "split": {
-            "holdout": f"newest {recipe.holdout:.0%} of each user's events",
-            "relevant": f"preference >= {recipe.liked:g}",
-            "users": len(truth.users),
-            "items": len(split.past.item_ids),
-            "events": {"train": len(split.past.items), "test": len(split.future.items)},
-        },
-        "models": {name: measure(found, truth, categories, recipe.seed) for name, found in slates.items()},
+        "holdout": f"newest {recipe.holdout:.0%} of each user's events",
+        "relevant": f"preference >= {recipe.liked:g}",
+        "digest": digest.hexdigest()[:16],
+        "slate": recipe.slate,
+        "users": len(truth.users),
+        "items": len(past.item_ids),
+        "events": {"train": len(past.items), "test": len(split.future.items)},
     }
 
 
-def refusals(report: dict[str, Any], n: int) -> list[str]:
-    """Why a bundle with this report must not be served: each metric on which it does not beat popularity."""
-    served, popularity = report["models"]["served"], report["models"]["popularity"]
-    return [
-        f"{metric} of what would be served is {served[metric]:.4f}, popularity reaches {popularity[metric]:.4f}"
-        for metric in (f"recall@{n}", f"ndcg@{n}")
-        if served[metric] <= popularity[metric]
-    ]
+def _pipeline(served: Replay, funnel: Funnel) -> dict[str, Any]:
+    """How far each stage reaches into the catalogue for the users of the test together, and what a request costs."""
+    items = len(served.proposed)
+    p50, p99 = np.percentile(served.cpu_ms, [50, 99])
+    return {
+        "coverage": {
+            "candidates": float(served.proposed.mean()),
+            "ranked": float(served.ranked.mean()),
+            "slates": coverage(served.slates, items),
+        },
+        "candidates_per_item": len(served.slates) * funnel.candidates / items,
+        "cpu_ms": {"p50": float(p50), "p99": float(p99), "requests": len(served.cpu_ms)},
+    }
 
 
 def cut_profiles(features: Features, split: Split, users: npt.NDArray[np.int64], categories: int) -> Floats:
@@ -75,14 +109,15 @@ def cut_profiles(features: Features, split: Split, users: npt.NDArray[np.int64],
     return profiles_at(features, [split.past.user_ids[user] for user in users], moments, categories)
 
 
-def _two_tower(bundle: Bundle, funnel: Funnel, split: Split, truth: Judgements, profiles: Floats, n: int) -> Slates:
+def _two_tower(bundle: Bundle, settings: Settings, split: Split, truth: Judgements, n: int) -> Slates:
     """The items nearest to each user's vector, unseen, shape (V, n)."""
+    profiles = cut_profiles(Features(settings), split, truth.users, len(bundle.json("vocabulary")))
     trails, user_ids = split.past.trails(), split.past.user_ids
     inputs = tower_inputs(
         [user_ids[user] for user in truth.users],
         [trails[user] for user in truth.users],
         KeyIndex.of(split.past.item_ids),
-        length=funnel.history,
+        length=settings.serving.funnel.history,
         buckets=int(bundle.json("recipe")["user_buckets"]),
         now=int(bundle.manifest.data_window[1].timestamp()),
     )
@@ -96,17 +131,18 @@ def _two_tower(bundle: Bundle, funnel: Funnel, split: Split, truth: Judgements, 
     return np.argsort(-scores, axis=1)[:, :n].astype(np.int32)
 
 
-def _served(bundle: Bundle, funnel: Funnel, split: Split, truth: Judgements, profiles: Floats, n: int) -> Slates:
+def _replayed(bundle: Bundle, settings: Settings, split: Split, truth: Judgements, end: datetime, n: int) -> Replay:
+    """What this bundle would have served at `end` to the users of the test, who did nothing since their cuts."""
+    profiles = cut_profiles(Features(settings), split, truth.users, len(bundle.json("vocabulary")))
     (entry,) = importlib.metadata.entry_points(group="tastemaker.pipelines", name="served")
-    recommend: Pipeline = entry.load()
+    replay: Pipeline = entry.load()
     trails, user_ids = split.past.trails(), split.past.user_ids
-    now = int(bundle.manifest.data_window[1].timestamp())
-    return recommend(
+    return replay(
         bundle,
-        funnel,
+        settings.serving.funnel,
         [user_ids[user] for user in truth.users],
         [trails[user] for user in truth.users],
         profiles,
-        now,
+        int(end.timestamp()),
         n,
     )

@@ -1,12 +1,11 @@
 """A training run, told from the lake to the registry.
 
-lake → interactions → two-tower → item-to-item table → ranker → bundle → evaluation → registry
+lake → interactions → two-tower → item-to-item table, ALS, content → ranker → bundle → evaluation → registry
 """
 
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tempfile
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -14,22 +13,30 @@ from pathlib import Path
 from typing import Any
 
 import faiss
+import numpy as np
 import torch
 
 from tastemaker import bundle
+from tastemaker.errors import Conflict
 from tastemaker.features.definitions import SERVICE, schema_hash
 from tastemaker.features.store import publish_embeddings
+from tastemaker.gates import evidence_of
 from tastemaker.lake import Lake
+from tastemaker.manifest import Manifest
+from tastemaker.papers import CARD, Papers
+from tastemaker.promotion import champion_beside, check, promote, verdicts
 from tastemaker.registry import CHALLENGER, CHAMPION, ITEMS, Registry
+from tastemaker.retrieval import flat_index
 from tastemaker.types import ModelRef
-from tastemaker_training import cluster
+from tastemaker_training import checkpoints, cluster, curves
 from tastemaker_training.data import Data, read
-from tastemaker_training.interactions import Floats
+from tastemaker_training.incumbent import incumbent
 from tastemaker_training.job import Job
+from tastemaker_training.model_card import Made, model_card
 from tastemaker_training.ranker import export_ranker, item_halves
 from tastemaker_training.ranking import Ranking, fit_ranking, most_liked
 from tastemaker_training.recipes import Recipe
-from tastemaker_training.report import evaluate, refusals
+from tastemaker_training.report import evaluate
 from tastemaker_training.towers import Towers, fit_towers
 from tastemaker_training.two_tower import export_user_tower
 
@@ -47,8 +54,8 @@ def train(job: Job) -> tuple[ModelRef, dict[str, Any]]:
     settings.home.mkdir(parents=True, exist_ok=True)
     data = read(settings, recipe, job.narrator)
     name = run_name(recipe, data)
-    storage = settings.home / "runs" / name
-    with cluster.session(settings):
+    storage = checkpoints.storage(settings, name)
+    with cluster.session(settings, job.hardware):
         fitted, refreshed = fit_towers(job, data, storage)
         ranking = fit_ranking(job, data, fitted, refreshed, storage)
     with tempfile.TemporaryDirectory(dir=settings.home) as directory:
@@ -56,14 +63,16 @@ def train(job: Job) -> tuple[ModelRef, dict[str, Any]]:
         parts = bundle_parts(data, refreshed, ranking, recipe, Path(directory))
         with job.narrator.step("Evaluation against the baselines") as tell:
             _write(draft, parts, data)
-            report = evaluate(bundle.read(draft), settings, recipe)
+            report = evaluate(bundle.read(draft), settings, recipe, incumbent(Registry(settings)))
             tell(_headline(report, recipe))
-        _write(draft, {**parts, "report": report}, data)
         with job.narrator.step("Registry") as tell:
-            ref = register(job, draft, report)
+            card = Path(directory) / "model_card.md"
+            card.write_text(_card(job, bundle.read(draft, only=()).manifest, name, report))
+            _write(draft, {**parts, "report": report, CARD: card}, data)
+            ref = register(job, draft, report, _papers(card.read_text(), refreshed, ranking))
             tell(str(ref))
     publish_embeddings(Lake(settings.lake), data.known.item_ids, refreshed.vectors, datetime.now(UTC))
-    shutil.rmtree(storage, ignore_errors=True)
+    storage.forget()
     return ref, report
 
 
@@ -75,21 +84,33 @@ def run_name(recipe: Recipe, data: Data) -> str:
     return f"{recipe.name}-{digest.hexdigest()[:12]}"
 
 
-def register(job: Job, draft: Path, report: dict[str, Any]) -> ModelRef:
-    """Register the bundle as challenger; as champion, too, unless its report refuses it."""
+def register(job: Job, draft: Path, report: dict[str, Any], papers: Papers) -> ModelRef:
+    """Register the bundle as challenger; as champion, too, unless a gate refuses it."""
     recipe, registry = job.recipe, Registry(job.settings)
     served = report["models"]["served"]
     metrics = {name: value for name, value in served.items() if isinstance(value, float)}
     parameters = {"recipe": recipe.name, "seed": str(recipe.seed), ITEMS: str(report["split"]["items"])}
-    ref = registry.register(draft, metrics, parameters, CHALLENGER)
-    reasons = refusals(report, recipe.slate)
-    if reasons:
-        job.narrator.say(f"[yellow]{ref} stays challenger: {'; '.join(reasons)}")
-    elif job.challenge and registry.has(CHAMPION):
-        job.narrator.say(f"{ref} is challenger; a rollout may make it champion")
-    else:
-        registry.promote(ref.version, CHAMPION)
+    ref = registry.register(draft, metrics, parameters, CHALLENGER, papers)
+    try:
+        if job.challenge and registry.has(CHAMPION):
+            check(registry, ref.version, live=True)
+            job.narrator.say(f"{ref} is challenger; a rollout may make it champion")
+        else:
+            promote(registry, ref.version)
+    except Conflict as refusal:
+        job.narrator.say(f"[yellow]{ref} stays challenger: {refusal}")
     return ref
+
+
+def _papers(card: str, towers: Towers, ranking: Ranking) -> Papers:
+    drawn = {**towers.curves, "ranker": ranking.curve}
+    return Papers(card, curves.metrics(drawn), {"figures/training.png": curves.picture(drawn)})
+
+
+def _card(job: Job, manifest: Manifest, name: str, report: dict[str, Any]) -> str:
+    made = Made(name, manifest, job.recipe, job.hardware, job.settings.serving.funnel)
+    champion = champion_beside(Registry(job.settings))
+    return model_card(made, report, verdicts(evidence_of(report), champion, job.settings.gates))
 
 
 def bundle_parts(
@@ -100,29 +121,26 @@ def bundle_parts(
     torch.export.save(export_user_tower(towers.model, data.profiles.shape[1]), user_tower)
     torch.export.save(export_ranker(ranking.ranker, towers.vectors.shape[1], data.profiles.shape[1]), ranker_program)
     faiss.write_index(flat_index(towers.vectors), str(index_file))
+    near, factors, content = ranking.sources.neighbours, ranking.sources.als.items, ranking.sources.content
     return {
         "items": data.items,
         "item_vectors": towers.vectors,
         "index": index_file,
-        "neighbours": ranking.neighbours.codes,
-        "neighbour_weights": ranking.neighbours.weights,
+        "als_factors": factors.vectors,
+        "als_gram": factors.gram,
+        "content_vectors": content.vectors,
+        "content_idf": content.projection.idf,
+        "content_directions": content.projection.directions.astype(np.float16),
+        "neighbours": near.codes,
+        "neighbour_weights": near.weights,
         "user_tower": user_tower,
         "ranker": ranker_program,
         "ranker_items": item_halves(ranking.ranker, ranking.items),
         "popularity": most_liked(data, data.known, recipe),
         "vocabulary": data.vocabulary,
-        "report": {},
-        "recipe": asdict(recipe) | {"user_buckets": recipe.two_tower.user_buckets},
+        "report": {"calibration": ranking.calibration},
+        "recipe": asdict(recipe) | {"user_buckets": recipe.two_tower.user_buckets, "heads": ranking.ranker.heads},
     }
-
-
-def flat_index(vectors: Floats) -> faiss.Index:
-    """An exact scan of half-precision vectors by inner product: at 50,000 items it is both faster and more exact than
-    any approximate index (docs/models.md has the figures)."""
-    index = faiss.IndexScalarQuantizer(vectors.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-    index.train(vectors)
-    index.add(vectors)
-    return index
 
 
 def _write(path: Path, parts: dict[str, bundle.PartValue], data: Data) -> None:

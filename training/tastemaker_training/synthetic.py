@@ -1,6 +1,7 @@
 """A bundle of any size with untrained models of the real shapes: for benchmarks and tests, where only cost matters.
 
-B users, L history, N items, D vector width, P profile width, C candidates, F cross features, H ranker width.
+B users, L history, N items, D vector width, P profile width, C candidates, F cross features, H ranker width,
+T heads.
 """
 
 from __future__ import annotations
@@ -17,15 +18,21 @@ import torch
 from torch import nn
 
 from tastemaker import bundle, columns
+from tastemaker.features.content import unit
 from tastemaker.features.cross import CROSS_FEATURES
 from tastemaker.features.definitions import SERVICE, schema_hash
 from tastemaker.features.profile import profile_width
+from tastemaker.heads import HEADS
+from tastemaker.manifest import Manifest
+from tastemaker.retrieval import flat_index
 
 USER_BUCKETS = 10_000
 CATEGORIES = tuple(f"category-{number}" for number in range(20))
 NEIGHBOURS = 100
 POPULAR = 500
 HIDDEN = (256, 128)
+FACTORS = 64  # of ALS, and of content vectors
+WORDS = 1_024
 
 
 class UserTower(nn.Module):
@@ -55,14 +62,14 @@ class UserTower(nn.Module):
 
 
 class Ranker(nn.Module):
-    """Multilayer perceptron H-128-1 whose first layer is split: the item's half comes ready-made."""
+    """Multilayer perceptron H-128-T whose first layer is split: the item's half comes ready-made."""
 
     def __init__(self, dim: int, profile: int) -> None:
         super().__init__()
         self.user_half = nn.Linear(dim + profile, HIDDEN[0])
         self.cross = nn.Linear(len(CROSS_FEATURES), HIDDEN[0], bias=False)
         self.hidden = nn.Linear(*HIDDEN)
-        self.output = nn.Linear(HIDDEN[1], 1)
+        self.output = nn.Linear(HIDDEN[1], len(HEADS))
 
     def forward(
         self,
@@ -71,16 +78,16 @@ class Ranker(nn.Module):
         item_half: torch.Tensor,  # (B, C, H)
         cross: torch.Tensor,  # (B, C, F)
     ) -> torch.Tensor:
-        """Logits (B, C)."""
+        """Probabilities (B, C, T)."""
         user_half = self.user_half(torch.cat([user_vector, profile], dim=-1)).unsqueeze(1)
         # One product adds the item's half on the way, and the rest happens in place: the layer is bound by memory.
         weight = self.cross.weight.T.expand(cross.shape[0], -1, -1)
         first = torch.baddbmm(item_half.float(), cross, weight).add_(user_half).relu_()
-        logits: torch.Tensor = self.output(self.hidden(first).relu_())
-        return logits.squeeze(-1)
+        probabilities: torch.Tensor = self.output(self.hidden(first).relu_()).sigmoid_()
+        return probabilities
 
 
-def write(path: Path, items: int = 50_000, dim: int = 256, seed: int = 0) -> bundle.Manifest:
+def write(path: Path, items: int = 50_000, dim: int = 256, seed: int = 0) -> Manifest:
     """Write a bundle of `items` random items with vectors of width `dim` to `path`."""
     generator = np.random.default_rng(seed)
     torch.manual_seed(seed)
@@ -97,6 +104,11 @@ def write(path: Path, items: int = 50_000, dim: int = 256, seed: int = 0) -> bun
             "items": _catalogue(items, generator),
             "item_vectors": vectors,
             "index": _index(folder / "index.faiss", vectors),
+            "als_factors": generator.standard_normal((items, FACTORS), dtype=np.float32),
+            "als_gram": np.eye(FACTORS, dtype=np.float32),
+            "content_vectors": unit(generator.standard_normal((items, FACTORS), dtype=np.float32)),
+            "content_idf": np.ones(WORDS, dtype=np.float32),
+            "content_directions": generator.standard_normal((WORDS, FACTORS)).astype(np.float16),
             "neighbours": neighbours.astype(np.int32),
             "neighbour_weights": weights,
             "user_tower": _export_tower(folder / "user_tower.pt2", UserTower(items, dim, profile), profile),
@@ -105,7 +117,13 @@ def write(path: Path, items: int = 50_000, dim: int = 256, seed: int = 0) -> bun
             "popularity": _popularity(items, generator),
             "vocabulary": list(CATEGORIES),
             "report": {},
-            "recipe": {"name": "synthetic", "two_tower": {"user_buckets": USER_BUCKETS}},
+            "recipe": {
+                "name": "synthetic",
+                "two_tower": {"user_buckets": USER_BUCKETS},
+                "als": {"alpha": 10.0},
+                "liked": 0.6,
+                "heads": HEADS,
+            },
         }
         today = datetime.now(UTC)
         return bundle.write(
@@ -137,10 +155,7 @@ def _popularity(items: int, generator: np.random.Generator) -> dict[str, object]
 
 
 def _index(file: Path, vectors: npt.NDArray[np.float32]) -> Path:
-    index = faiss.IndexScalarQuantizer(vectors.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-    index.train(vectors)
-    index.add(vectors)
-    faiss.write_index(index, str(file))
+    faiss.write_index(flat_index(vectors), str(file))
     return file
 
 

@@ -15,18 +15,22 @@ from scipy import sparse
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.integer[Any]]
 
-CROSS_FEATURES: Final = ("two_tower", "item_to_item", "recent", "log_item_to_item", "log_recent")
+SIGNAL_MEANINGS: Final = {
+    "two_tower": "inner product of user and item vector",
+    "item_to_item": "what the whole history says for the item",
+    "recent": "what the newest events say for it",
+    "als": "what the factors of alternating least squares say, the history folded in",
+    "content": "summed cosine to what was liked lately, by what the items are about",
+}
+SIGNALS: Final = tuple(SIGNAL_MEANINGS)
+"""What the sources say of a candidate, whoever proposed it."""
+
+CROSS_FEATURES: Final = (*SIGNALS, *(f"log_{name}" for name in SIGNALS))
 """Order of the last axis of `cross_features`.
 
-two_tower         inner product of the user vector and the item vector
-item_to_item      what the whole history says for the item
-recent            what the newest events say for it
-log_item_to_item  log1p of the second relative to the user's best candidate: how far from nothing, on any scale
-log_recent        the same of the third
-
-The first three are standardised over the user's candidates, since the ranker compares within one list. Categories,
-years and popularity are not here: crossed with the history by hand they gained nothing over what the ranker knows of
-user and item.
+Every signal is there standardised over the user's candidates, since the ranker compares within one list, and as the log
+of its place between the user's worst and best candidate: how far from nothing, on any scale. Categories, years and
+popularity are not here: crossed with the history by hand they gained nothing over what the ranker knows of both.
 """
 
 PREFERENCE: Final = np.array([0.0, 0.2, 0.4, 0.6, 1.0])
@@ -36,7 +40,7 @@ LOG_SCALE: Final = np.float32(20.0)
 
 @dataclass(frozen=True)
 class Memory:
-    """How item-to-item retrieval forgets: the event of age a (0 is the newest) counts (1 + a) ** -decay."""
+    """How a source forgets: the event of age a (0 is the newest) counts (1 + a) ** -decay."""
 
     events: int
     decay: float
@@ -44,6 +48,7 @@ class Memory:
 
 LASTING: Final = Memory(events=100, decay=0.7)
 RECENT: Final = Memory(events=15, decay=0.5)
+CONTENT: Final = Memory(events=50, decay=0.5)
 
 
 def liking(preference: Floats) -> Floats:
@@ -89,22 +94,34 @@ def item_to_item(
     return scores[:, 1:]
 
 
-def cross_features(codes: Codes, two_tower: Floats, item_to_item: Floats, recent: Floats) -> Floats:
-    """Features of every user and candidate, shape (B, C, F), in the order of `CROSS_FEATURES`.
+def taste(reads: Floats, history: Codes, preference: Floats, memory: Memory) -> Floats:
+    """The sum of what a history's events say through item vectors (N, D), by liking and recency: (B, D).
 
     Args:
-        codes: candidates (B, C), -1 is padding; it counts for nothing, and its features are meaningless.
-        two_tower: inner products (B, C).
-        item_to_item: (B, C) of `item_to_item` with the memory `LASTING`. recent: the same with `RECENT`.
+        history: item codes (B, L), newest last, -1 before the oldest. preference: (B, L) in [-1, 1].
     """
-    real = codes >= 0
+    history, preference = history[:, -memory.events :], preference[:, -memory.events :]
+    age = np.arange(history.shape[1], 0, -1, dtype=np.float32)
+    weight = np.where(history >= 0, liking(preference) * age ** np.float32(-memory.decay), np.float32(0))
+    summed: Floats = np.matmul(weight[:, None, :], reads[np.maximum(history, 0)])[:, 0, :]
+    return summed
+
+
+def cross_features(signals: Floats, real: npt.NDArray[np.bool_]) -> Floats:
+    """What S sources say of C candidates, as the ranker compares them: (S, B, C) → (B, C, 2 S), by `CROSS_FEATURES`.
+
+    Args:
+        real: (B, C), False where the list is padded; such places count for nothing, and their features are meaningless.
+    """
     count = np.maximum(np.count_nonzero(real, axis=1, keepdims=True), 1).astype(np.float32)
-    features = np.empty((*codes.shape, len(CROSS_FEATURES)), dtype=np.float32)
-    for place, score in enumerate((two_tower, item_to_item, recent)):
-        features[..., place] = _standardised(score, real, count)
-    for place, score in ((3, item_to_item), (4, recent)):
-        best = np.max(score, axis=1, keepdims=True, where=real, initial=1e-6)
-        features[..., place] = np.log(1 + LOG_SCALE / best * score)  # log1p is not vectorised: four times the time
+    features = np.empty((*real.shape, 2 * len(signals)), dtype=np.float32)
+    for place, signal in enumerate(signals):
+        low = np.min(signal, axis=1, keepdims=True, where=real, initial=np.inf)
+        high = np.max(signal, axis=1, keepdims=True, where=real, initial=-np.inf)
+        span = np.where(high > low, high - low, np.float32(1))
+        features[..., place] = _standardised(signal, real, count)
+        share = np.where(real, (signal - np.where(real.any(axis=1, keepdims=True), low, 0)) / span, 0)
+        features[..., len(signals) + place] = np.log(1 + LOG_SCALE * share)
     return features
 
 

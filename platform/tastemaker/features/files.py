@@ -9,6 +9,8 @@ ITEM_VIEW: Final = "item_features"
 EMBEDDING_VIEW: Final = "item_embeddings"
 
 USER_FILE: Final = f"features/{USER_VIEW}.parquet"
+FRESH_USER_FILE: Final = f"features/{USER_VIEW}_fresh.parquet"
+"""Users whom events touched since USER_FILE was made, whose rows there count no more (features.snapshots)."""
 ITEM_FILE: Final = f"features/{ITEM_VIEW}.parquet"
 EMBEDDING_FILE: Final = f"features/{EMBEDDING_VIEW}.parquet"
 VOCABULARY_FILE: Final = "features/vocabulary.json"

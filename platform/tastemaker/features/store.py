@@ -27,14 +27,15 @@ from tastemaker import columns
 from tastemaker.config import Settings
 from tastemaker.errors import InvalidInput, Unavailable
 from tastemaker.features.definitions import ITEM, USER, USER_FEATURES, definitions
-from tastemaker.features.files import EMBEDDING_FILE, ITEM_FILE, ITEM_VIEW, USER_FILE, USER_VIEW
+from tastemaker.features.files import EMBEDDING_FILE, ITEM_VIEW, USER_VIEW
 from tastemaker.features.profile import UserRows, rows_from
+from tastemaker.features.snapshots import items, users
 from tastemaker.lake import TIMESTAMP_TYPE, Lake
 
 PROJECT: Final = "tastemaker"
 CHUNK: Final = 1000
 """Rows that travel to the online store at once: some 200 KB."""
-FILES: Final = {USER_VIEW: (USER_FILE, columns.USER_ID), ITEM_VIEW: (ITEM_FILE, columns.ITEM_ID)}
+SNAPSHOTS: Final = {USER_VIEW: (users, columns.USER_ID), ITEM_VIEW: (items, columns.ITEM_ID)}
 # A store that is away must say so at once: the answer falls a step instead. The client's own retries take ten seconds.
 IMPATIENT: Final = {"socket_timeout": 2.0, "socket_connect_timeout": 1.0, "retry": None}
 SQL_SCHEMES: Final = ("sqlite", "postgresql", "mysql")
@@ -78,7 +79,7 @@ class Features:
         Raises:
             NotFound: no features have been built.
         """
-        snapshots = self._lake.read(USER_FILE, "Build them with `tastemaker features build`").to_pandas()
+        snapshots = users(self._lake).to_pandas()
         snapshots["_built_for"] = snapshots[columns.EVENT_TIMESTAMP]
         asked = entities.reset_index(drop=True)
         asked[columns.EVENT_TIMESTAMP] = asked[columns.EVENT_TIMESTAMP].astype(snapshots[columns.EVENT_TIMESTAMP].dtype)
@@ -110,8 +111,8 @@ class Features:
         store = self.apply()
         written = {}
         for view in views:
-            file, key = FILES[view]
-            rows = self._lake.read(file, "Build them with `tastemaker features build`").to_pandas()
+            read, key = SNAPSHOTS[view]
+            rows = read(self._lake).to_pandas()
             newest = rows.sort_values(columns.EVENT_TIMESTAMP, kind="stable").drop_duplicates(key, keep="last")
             with self._guarded():
                 for start in range(0, len(newest), CHUNK):

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from redis import RedisError
 
-from tastemaker.errors import NotFound, TastemakerError
-from tastemaker.registry import CHAMPION
+from tastemaker.errors import Conflict, NotFound, TastemakerError
+from tastemaker.promotion import check, crown
 from tastemaker.rollout.decide import Move, decide, held_phase
 from tastemaker.rollout.edges import publish, settled
 from tastemaker.rollout.observe import observe, since
@@ -106,9 +106,13 @@ def _begin(active: ActiveColour, rollout: Rollout, world: World) -> ModelRollout
     )
     if version == active.version:
         # Asked for again is not asked wrongly: what was asked for is so, and the alias says so from now on.
-        world.registry.promote(version, CHAMPION)
+        crown(world.registry, version)
         message = f"version {version} serves already"
         return moved(with_status(rollout, found), Move("Completed", 0, "AlreadyServing", message), world)
+    try:
+        check(world.registry, version, live=True)
+    except Conflict as error:
+        return moved(with_status(rollout, found), Move("Failed", 0, "GateFailed", str(error)), world)
     found = found.model_copy(update={"colour": other(active.colour)})
     message = f"version {version} comes up on {found.colour}; {active.version} serves on {active.colour}"
     return moved(with_status(rollout, found), Move("Preparing", 0, "Began", message), world)
@@ -137,7 +141,7 @@ def _promote(
     assert status.version is not None
     old = other(status.colour)
     if status.reason != SWITCHED:
-        world.registry.promote(status.version, CHAMPION)
+        crown(world.registry, status.version)
     template = status.template or world.colours.template
     new = ActiveColour(colour=status.colour, version=status.version, template=template)
     recommender = changed(recommender, active=new, phase="RollingOut", update=None, rollout=rollout.name)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tastemaker.demographics import popular_among
 from tastemaker.features.trail import Trail
 from tastemaker.types import ServedFrom, SlateItem
 from tastemaker_serving.edge.shelf import Shelf
@@ -118,6 +119,12 @@ def segment(shelf: Shelf, categories: Sequence[str]) -> Iterator[Pick]:
         _popular(shelf, shelf.popular_for.get(name) or shelf.popular_in.get(name, ()), f"Popular in {name}")
         for name in categories
     )
+
+
+def demographic(shelf: Shelf, device: str | None) -> Iterator[Pick]:
+    """What is popular among people like a user of whom nothing but a profile is known."""
+    codes = popular_among(shelf.popular_among, None, device)
+    return _popular(shelf, codes, "Popular with people like you")
 
 
 def popular_in(shelf: Shelf, categories: Sequence[str]) -> Iterator[Pick]:

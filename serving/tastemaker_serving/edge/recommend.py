@@ -107,11 +107,11 @@ async def _compose(
             return Composed(served_from, items, answer.model_version)
     trail = await trail_of(edge, watch, query.user_id)
     leave_out = excluded | seen_items(edge.shelf, trail)
-    served_from, items = ladder.climb_down(_rungs(edge, answer, entry, trail), query.n, leave_out)
+    served_from, items = ladder.climb_down(_rungs(edge, query, answer, entry, trail), query.n, leave_out)
     return Composed(served_from, items, _version(edge, served_from, answer, entry))
 
 
-def _rungs(edge: Edge, answer: Answer | None, entry: Entry | None, trail: Trail) -> Iterator[Rung]:
+def _rungs(edge: Edge, query: wire.Query, answer: Answer | None, entry: Entry | None, trail: Trail) -> Iterator[Rung]:
     """The ladder, best rung first; a rung's work is done only when it is reached."""
     shelf = edge.shelf
     segment = answer.slate.segment if answer is not None else entry.segment if entry is not None else None
@@ -120,7 +120,9 @@ def _rungs(edge: Edge, answer: Answer | None, entry: Entry | None, trail: Trail)
     if entry is not None:
         yield "cache", ladder.stale(entry.items)
     yield "session", ladder.session(shelf, trail)
-    yield "segment", ladder.segment(shelf, [segment] if segment else ladder.strongest_categories(shelf, trail))
+    categories = [segment] if segment else ladder.strongest_categories(shelf, trail)
+    yield "segment", ladder.segment(shelf, categories)
+    yield "segment", ladder.demographic(shelf, query.device)
     yield "trending", ladder.trending(shelf, edge.trending.hot(shelf))
     yield "static", ladder.static(shelf)
 

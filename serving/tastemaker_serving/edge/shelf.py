@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tastemaker import bundle, columns, ids
+from tastemaker.demographics import DEMOGRAPHIC, Lists
 
 PARTS = ("items", "neighbours", "neighbour_weights", "popularity")
 
@@ -36,6 +37,8 @@ class Shelf:
     """By category."""
     popular_for: Mapping[str, tuple[int, ...]]
     """By segment: what users whose strongest category it is like."""
+    popular_among: Lists
+    """By what a profile tells: what is popular among people like that."""
 
     @cached_property
     def code_of(self) -> Mapping[str, int]:
@@ -79,6 +82,7 @@ def load(path: Path, version: str | None = None) -> Shelf:
         popular=_everything(popularity["overall"], items.num_rows),
         popular_in=_by_name(popularity["category"]),
         popular_for=_by_name(popularity["segment"]),
+        popular_among=popularity.get(DEMOGRAPHIC, {}),
     )
     # Built now rather than by the first request.
     _ = shelf.code_of, shelf._key_order

@@ -9,19 +9,27 @@ import numpy as np
 import torch
 
 from tastemaker.candidates import Candidates, Codes, Floats
-from tastemaker.features.cross import cross_features
-from tastemaker_serving.models import RankingModel, rows_of
+from tastemaker.features.cross import SIGNALS, cross_features
+from tastemaker.retrieval import rows_of
+from tastemaker_serving.models import RankingModel
 
+TWO_TOWER = SIGNALS.index("two_tower")
 CHUNK = 4
 """Users per pass: the activations of 1,000 candidates of so many stay in the processor's cache. At 1,000 by 256-128-1,
 one AVX2 core, float32: 2.4 ms of CPU per user in chunks of 4, 5.5 in one pass of 32; 2.0 with first layer and
 activations in place, as the exported rankers have them. (bfloat16 pays only with AVX-512: here its matrix product is
 4.5 times slower than float32's.)"""
 
+SMALLEST = 1e-7
+"""Probabilities nearer than this to 0 or 1 are no longer told apart."""
+
 
 @dataclass(frozen=True)
 class Ranked:
-    """The best R candidates of B users, best first: their places in the candidate list, -1 is padding, and scores."""
+    """The best R candidates of B users, best first: their places in the candidate list, -1 is padding, and scores.
+
+    The ranker's scores are probabilities of what its heads stand for, averaged by `funnel.head_weights`.
+    """
 
     places: Codes  # (B, R)
     scores: Floats  # (B, R)
@@ -34,12 +42,26 @@ def rank(model: RankingModel, user_vectors: Floats, profiles: Floats, candidates
         user_vectors: (B, D). profiles: (B, P).
     """
     if candidates.codes.shape[1] == 0:
-        return best(candidates.two_tower, keep)
-    logits = np.concatenate(
-        [_logits(model, user_vectors[rows], profiles[rows], candidates, rows) for rows in chunks(len(profiles))]
+        return best(candidates.signals[TWO_TOWER], keep)
+    scores = np.concatenate(
+        [_scores(model, user_vectors[rows], profiles[rows], candidates, rows) for rows in chunks(len(profiles))]
     )
-    logits[candidates.codes < 0] = -np.inf
-    return best(logits, keep)
+    scores[candidates.codes < 0] = -np.inf
+    return best(scores, keep)
+
+
+def score(
+    model: RankingModel, user_vectors: torch.Tensor, profiles: torch.Tensor, halves: torch.Tensor, cross: torch.Tensor
+) -> torch.Tensor:
+    """Scores (B, C) of what the ranker's program takes."""
+    return model.program(user_vectors, profiles, halves, cross) @ model.weights
+
+
+def log_odds(ranked: Ranked) -> Floats:
+    """The scores (B, R) on a scale where the best do not crush the rest: what re-ranking compares."""
+    real = ranked.places >= 0
+    chance = np.where(real, ranked.scores, 0.5).clip(SMALLEST, 1 - SMALLEST)
+    return np.where(real, np.log(chance / (1 - chance)), -np.inf).astype(np.float32)
 
 
 def best(scores: Floats, keep: int) -> Ranked:
@@ -57,7 +79,7 @@ def retrieval_order(candidates: Candidates, keep: int) -> Ranked:
     """The first `keep` candidates as retrieval ordered them: what is left when the ranker is away."""
     codes = candidates.codes[:, :keep]
     places = np.broadcast_to(np.arange(codes.shape[1], dtype=np.int32), codes.shape)
-    scores = np.where(codes >= 0, candidates.two_tower[:, :keep], -np.inf)
+    scores = np.where(codes >= 0, candidates.signals[TWO_TOWER, :, :keep], -np.inf)
     return Ranked(np.where(codes >= 0, places, np.int32(-1)), scores.astype(np.float32))
 
 
@@ -66,14 +88,15 @@ def chunks(users: int) -> Iterator[slice]:
     return (slice(start, start + CHUNK) for start in range(0, users, CHUNK))
 
 
-def _logits(model: RankingModel, user_vectors: Floats, profiles: Floats, candidates: Candidates, rows: slice) -> Floats:
+def _scores(model: RankingModel, user_vectors: Floats, profiles: Floats, candidates: Candidates, rows: slice) -> Floats:
     codes = candidates.codes[rows]
-    cross = cross_features(codes, candidates.two_tower[rows], candidates.item_to_item[rows], candidates.recent[rows])
+    cross = cross_features(candidates.signals[:, rows], codes >= 0)
     with torch.inference_mode():
-        logits = model.program(
+        scores = score(
+            model,
             torch.from_numpy(user_vectors),
             torch.from_numpy(profiles),
             rows_of(model.item_half, codes),  # of padding too, whose score is thrown away
             torch.from_numpy(cross),
         )
-    return logits.numpy()
+    return scores.numpy()

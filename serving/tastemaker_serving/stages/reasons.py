@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tastemaker.candidates import ITEM_TO_ITEM, POPULAR, Codes, Floats
+from tastemaker.candidates import CONTENT, ITEM_TO_ITEM, POPULAR, Codes, Floats
 from tastemaker_serving.models import Personal
 
 
@@ -38,4 +38,4 @@ def reason(source: int, because: int, segment: str | None, titles: Sequence[str]
         return f"Popular in {segment}" if segment else "Popular with everybody"
     if because >= 0:
         return f"Because you liked {titles[because]}"
-    return "Similar to what you liked" if source == ITEM_TO_ITEM else "Matches your taste"
+    return "Similar to what you liked" if source in {ITEM_TO_ITEM, CONTENT} else "Matches your taste"

@@ -7,10 +7,12 @@ from tastemaker.features.cross import (
     CROSS_FEATURES,
     LASTING,
     RECENT,
+    SIGNALS,
     Memory,
     cross_features,
     item_to_item,
     liking,
+    taste,
 )
 
 NEIGHBOURS = np.array([[1, 2], [2, -1], [3, 0], [-1, -1]], dtype=np.int32)
@@ -71,27 +73,44 @@ def test_an_empty_history_says_nothing() -> None:
         assert not item_to_item(NEIGHBOURS, WEIGHTS, NOTHING, floats([0]), NOTHING, memory).any()
 
 
+def signals_of(*scores: np.ndarray) -> np.ndarray:
+    return np.stack([*scores, *scores[:1] * (len(SIGNALS) - len(scores))])
+
+
 def test_scores_are_standardised_over_the_real_candidates() -> None:
-    padded = codes([4, 7, 2, -1])
-    scores = floats([3, 1, 2, 99])
-    features = cross_features(padded, scores, scores, scores)
+    real = np.array([[True, True, True, False]])
+    signals = signals_of(floats([3, 1, 2, 99]))
+    features = cross_features(signals, real)
     np.testing.assert_allclose(features[0, :3, 0], np.array([1, -1, 0]) * np.sqrt(1.5), rtol=1e-4)
-    without = cross_features(padded[:, :3], scores[:, :3], scores[:, :3], scores[:, :3])
+    without = cross_features(signals[:, :, :3], real[:, :3])
     np.testing.assert_allclose(features[:, :3], without, rtol=1e-5)
+
+
+def test_the_log_says_how_far_from_the_worst() -> None:
+    place = CROSS_FEATURES.index("log_two_tower")
+    features = cross_features(signals_of(floats([3, 1, 2, -9])), np.array([[True, True, True, False]]))
+    np.testing.assert_allclose(features[0, :3, place], np.log([21, 1, 11]), rtol=1e-5)
 
 
 def test_the_ranker_sees_no_scale_of_retrieval() -> None:
     generator = np.random.default_rng(1)
-    candidates = np.arange(40, dtype=np.int32).reshape(2, 20)
-    one, two, three = generator.random((3, 2, 20), dtype=np.float32)
-    features = cross_features(candidates, one, two, three)
-    scaled = cross_features(candidates, 10 * one + 5, 10 * two, 10 * three)
-    np.testing.assert_allclose(scaled, features, rtol=1e-3, atol=1e-3)
+    signals = generator.random((len(SIGNALS), 2, 20), dtype=np.float32)
+    real = np.ones((2, 20), dtype=bool)
+    scaled = cross_features(10 * signals + 5, real)
+    np.testing.assert_allclose(scaled, cross_features(signals, real), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("width", [0, 1])
 def test_short_lists_have_finite_features(width: int) -> None:
-    zeros = np.zeros((2, width), dtype=np.float32)
-    features = cross_features(np.zeros((2, width), dtype=np.int32), zeros, zeros, zeros)
-    assert features.shape == (2, width, len(CROSS_FEATURES))
-    assert np.isfinite(features).all()
+    for real in (np.ones((2, width), dtype=bool), np.zeros((2, width), dtype=bool)):
+        features = cross_features(np.zeros((len(SIGNALS), 2, width), dtype=np.float32), real)
+        assert features.shape == (2, width, len(CROSS_FEATURES))
+        assert np.isfinite(features).all()
+
+
+def test_taste_sums_what_was_liked_by_recency() -> None:
+    reads = np.eye(3, dtype=np.float32)
+    memory = Memory(events=2, decay=1.0)
+    found = taste(reads, codes([0, 1, 2], [-1, -1, 1]), floats([1, 0.6, -1], [0, 0, 0.6]), memory)
+    np.testing.assert_allclose(found, np.array([[0, 0.5, 0], [0, 1, 0]]), rtol=1e-6)
+    assert not taste(reads, codes([-1]), floats([0]), memory).any()

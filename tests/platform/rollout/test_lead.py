@@ -19,6 +19,7 @@ from redis.retry import Retry
 
 from tastemaker.config import Settings
 from tastemaker.errors import Unavailable
+from tastemaker.gates import Gates
 from tastemaker.metrics import LATENCY_BUCKETS
 from tastemaker.registry import CHALLENGER, CHAMPION, ITEMS, Registry
 from tastemaker.rollout import meter, routing
@@ -168,7 +169,7 @@ def viewers(errors: float = 0.0, loss: float = 0.0, users: int = 600) -> Callabl
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     home = tmp_path_factory.mktemp("registry")
-    found = Registry(Settings(home=home))
+    found = Registry(Settings(home=home, gates=None))
     draft = home / "draft"
     draft.mkdir()
     (draft / "file").write_text("nothing")
@@ -179,8 +180,8 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
 
 @pytest.fixture
 def theatre(redis: Redis, registry: Registry) -> Theatre:
-    registry.promote("1", CHAMPION)
-    registry.promote("2", CHALLENGER)
+    registry.point("1", CHAMPION)
+    registry.point("2", CHALLENGER)
     return Theatre(redis, registry, PlayedColours(), traffic=viewers())
 
 
@@ -414,6 +415,17 @@ def test_a_version_that_does_not_exist_fails(theatre: Theatre) -> None:
     theatre.look()
     assert (theatre.of().phase, theatre.of().reason) == ("Failed", "NoSuchVersion")
     assert "99" in theatre.of().message
+
+
+def test_a_version_that_a_gate_refuses_never_begins(theatre: Theatre, tmp_path: Path) -> None:
+    theatre.registry = Registry(theatre.registry.settings.model_copy(update={"gates": Gates()}))
+    new = theatre.registry.register(tmp_path, {}, {}, "new").version
+    theatre.create(model="new")
+    theatre.look()
+    assert (theatre.of().phase, theatre.of().reason) == ("Failed", "GateFailed")
+    assert "it has no evaluation report" in theatre.of().message
+    assert f"tastemaker registry waive {new} REASON" in theatre.of().message
+    assert theatre.colours.running == {"blue": "1"}
 
 
 def test_queries_without_prometheus_are_refused(theatre: Theatre) -> None:

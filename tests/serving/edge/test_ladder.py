@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,3 +89,10 @@ def test_the_segment_rung_takes_turns_between_the_strongest_categories(shelf: Sh
 def test_a_models_slate_keeps_its_order_and_words() -> None:
     slate = wire.RankedSlate(["a", "b"], [0.9, 0.8], ["als", "explore"], ["x", "y"], "candidates")
     assert list(ladder.ranked(slate)) == [Pick("a", 0.9, "als", "x"), Pick("b", 0.8, "explore", "y")]
+
+
+def test_of_a_stranger_the_device_decides_what_is_popular(shelf: Shelf) -> None:
+    among = replace(shelf, popular_among={"country": {"DE": [1]}, "device": {"tv": [5, 2]}})
+    picks = [(found.item_id, found.reason) for found in ladder.demographic(among, "tv")]
+    assert picks == [("i5", "Popular with people like you"), ("i2", "Popular with people like you")]
+    assert list(ladder.demographic(among, None)) == []

@@ -1,0 +1,100 @@
+"""The pipeline in one process, asked about the past: what an evaluation evaluates is what would be served."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tastemaker.bundle import Bundle
+from tastemaker.candidates import Codes, Floats, pick
+from tastemaker.config import Funnel
+from tastemaker.replay import Replay
+from tastemaker_serving import models
+from tastemaker_serving.models import Personal
+from tastemaker_serving.pipeline import Requests, StageClock, Steps, ToRank, local_steps, recommend
+from tastemaker_serving.stages.rank import Ranked
+
+BATCH = 32
+TIMED = 200
+"""Requests that are asked again, one by one, for the CPU time of each."""
+
+
+def replay(
+    bundle: Bundle,
+    funnel: Funnel,
+    user_ids: Sequence[str],
+    trails: Sequence[npt.NDArray[np.void]],
+    profiles: Floats,
+    now: int,
+    n: int,
+) -> Replay:
+    """What serving would answer to B users, all stages in this process.
+
+    Args:
+        trails: of the same users, oldest first (`features.trail.Trail`). profiles: (B, P) of the same users.
+        now: time of the requests in seconds since 1970.
+        n: places of a slate.
+    """
+    personal = models.load_personal(bundle)
+    steps = local_steps(
+        models.load_retrieval(bundle, funnel.candidates), models.load_ranker(bundle, funnel.head_weights), funnel
+    )
+    whole = Requests(user_ids, trails, profiles, np.empty((len(user_ids), 0), dtype=np.int32), now, n)
+    seen = _Seen.nothing(bundle.manifest.items)
+    slates = np.full((len(user_ids), n), -1, dtype=np.int32)
+    for start in range(0, len(user_ids), BATCH):
+        rows = slice(start, start + BATCH)
+        codes = _slates(_part(whole, rows), personal, seen.watching(steps), funnel)
+        slates[rows, : codes.shape[1]] = codes
+    cpu_ms = []
+    for user in range(min(TIMED, len(user_ids))):
+        began = time.process_time()
+        _slates(_part(whole, slice(user, user + 1)), personal, steps, funnel)
+        cpu_ms.append((time.process_time() - began) * 1e3)
+    return Replay(slates, seen.proposed, seen.ranked, np.array(cpu_ms))
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Items that came by, (N,) each."""
+
+    proposed: npt.NDArray[np.bool_]
+    ranked: npt.NDArray[np.bool_]
+
+    @classmethod
+    def nothing(cls, items: int) -> _Seen:
+        return cls(np.zeros(items, dtype=bool), np.zeros(items, dtype=bool))
+
+    def watching(self, steps: Steps) -> Steps:
+        """The same steps, whose items are marked here."""
+
+        async def rank_and_mark(asked: ToRank) -> Ranked:
+            ranked = await steps.rank(asked)
+            for marks, codes in (
+                (self.proposed, asked.candidates.codes),
+                (self.ranked, pick(asked.candidates.codes, ranked.places, -1)),
+            ):
+                marks[codes[codes >= 0]] = True
+            return ranked
+
+        return Steps(steps.generate, rank_and_mark)
+
+
+def _part(requests: Requests, rows: slice) -> Requests:
+    return Requests(
+        requests.user_ids[rows],
+        requests.trails[rows],
+        requests.profiles[rows],
+        requests.excluded[rows],
+        requests.now,
+        requests.n,
+    )
+
+
+def _slates(requests: Requests, personal: Personal, steps: Steps, funnel: Funnel) -> Codes:
+    return asyncio.run(recommend(requests, personal, steps, funnel, StageClock())).codes

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tastemaker.bundle import Bundle
+from tastemaker.config import Funnel
+from tastemaker.features import trail
+from tastemaker.features.profile import profile_width
+from tastemaker.ids import keys_of
+from tastemaker_serving import offline
+
+NOW = 1_800_000_000
+FUNNEL = Funnel(candidates=100, ranked=40, slate=20)
+
+
+def trail_of(*items: int) -> trail.Trail:
+    records = np.zeros(len(items), trail.RECORD)
+    records["item"] = keys_of(f"item-{item}" for item in items)
+    records["timestamp"] = NOW - np.arange(len(items), 0, -1)
+    records["preference"] = 1.0
+    return records
+
+
+def test_a_replay_has_a_slate_for_everyone_and_knows_what_came_up(
+    model_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(offline, "TIMED", 3)
+    trails = [trail_of(number, number + 50) for number in range(40)]
+    users = [f"u{number}" for number in range(40)]
+    profiles = np.zeros((40, profile_width(20)), dtype=np.float32)
+
+    found = offline.replay(model_bundle, FUNNEL, users, trails, profiles, NOW, n=20)
+
+    assert found.slates.shape == (40, 20)
+    assert all(len(set(slate)) == 20 for slate in found.slates.tolist())
+    assert all(number not in slate for number, slate in enumerate(found.slates.tolist()))
+    assert found.ranked[found.slates].all(), "a slate holds what was ranked"
+    assert found.proposed[found.ranked].all(), "what is ranked was proposed"
+    assert found.slates.shape[1] < found.ranked.sum() < found.proposed.sum()
+    assert found.cpu_ms.shape == (3,)
+    assert (found.cpu_ms > 0).all()

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tastemaker.config import Settings
+from tastemaker_training import recipes, towers
+from tastemaker_training.interactions import Interactions, Split, from_lake, split_by_time
+from tastemaker_training.recipes import TwoTowerRecipe
+from tastemaker_training.source import Source
+
+RECIPE = recipes.smoke()
+
+
+@pytest.fixture(scope="module")
+def interactions(two_tastes: pa.Table, catalogue: pa.Table) -> Interactions:
+    return from_lake(two_tastes, catalogue, Settings())
+
+
+def _holdout(interactions: Interactions, seed: int) -> Split:
+    return split_by_time(interactions, 0.1)
+
+
+def test_a_fitted_source_scores_from_the_history(interactions: Interactions, catalogue: pa.Table) -> None:
+    recipe = replace(RECIPE, two_tower=replace(RECIPE.two_tower, steps=60))
+    source: Source = towers.fit(interactions, catalogue, _holdout, recipe)
+    users = np.arange(60)
+    scores = source.scores(interactions, users)
+    assert scores.shape == (60, 40)
+    unseen = np.ones(scores.shape, dtype=bool)
+    unseen[interactions.users, interactions.items] = False
+    loved = np.arange(40) % 2 == users[:, None] % 2
+    assert scores[unseen & loved].mean() > scores[unseen & ~loved].mean() + 1
+    newest = interactions.where(np.arange(len(interactions.items)) != interactions.offsets[1] - 1)
+    assert not np.allclose(source.scores(newest, users)[0], scores[0])
+
+
+def test_without_an_order_there_is_no_next_event(interactions: Interactions) -> None:
+    sets = replace(interactions, timestamps=np.zeros_like(interactions.timestamps))
+    recipe = towers.suited(RECIPE.two_tower, sets, _holdout(sets, 0))
+    assert (recipe.blocks, recipe.future_share, recipe.moments) == (0, 0.0, 1)
+
+
+def test_it_looks_as_far_ahead_as_the_holdout_reaches(interactions: Interactions) -> None:
+    def suited(share: float, most: int = 50) -> TwoTowerRecipe:
+        given = replace(RECIPE.two_tower, window=most)
+        return towers.suited(given, interactions, split_by_time(interactions, share))
+
+    next_event, later = suited(0.01), suited(0.2)
+    assert (next_event.window, next_event.future_share) == (1, 1.0)
+    assert (later.window, later.future_share) == (3, RECIPE.two_tower.future_share)
+    assert suited(0.2, most=2).window == 2

@@ -1,0 +1,1 @@
+"""The quality benchmarks: models measured on public splits by the conventions of their published tables."""

@@ -1,0 +1,99 @@
+"""What a stream of clicks tells of articles, readers and pairs of articles. All of it fades; nothing is refitted.
+
+N articles, K columns of context, n clicks.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tastemaker_training.clickstream import Articles, Clicks, last_of
+from tastemaker_training.decay import DecayedCounts, Doubles, Ints
+from tastemaker_training.pair_counts import PairCounts
+
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
+VIEW_LIVES = (2.5 * MINUTE, 5 * MINUTE, 20 * MINUTE, HOUR, 4 * HOUR, DAY)
+FOLLOW_LIVES = (3 * MINUTE, 10 * MINUTE, HOUR, 6 * HOUR)
+CONTEXT_LIVES = (20 * MINUTE, 4 * HOUR)
+NEXT_LIVES = (8 * MINUTE, 30 * MINUTE, 4 * HOUR, 2 * DAY)
+NEAR_LIVES = (2 * HOUR, DAY)
+WINDOW = 4  # clicks between two of a session that still count as a pair
+HISTORY = 50  # newest clicks that are kept of a reader
+DEPTHS = 4  # first, second, third and later clicks of a session are told apart
+LAG = 5 * MINUTE  # width of the bins of age at the first click
+LAGS = 400
+
+
+class StreamState:
+    """Decayed counts of everything that a ranker of fresh articles looks at."""
+
+    def __init__(self, articles: Articles, contexts: Ints) -> None:
+        """Start empty. `contexts` (K,) has the number of values of each column of context."""
+        self.articles = articles
+        self.size, self.categories = len(articles.category), int(articles.category.max()) + 1
+        # How deep the session is and the category it is at are context too.
+        widths = np.concatenate([contexts, [DEPTHS, self.categories]])
+        self.bases: Ints = np.cumsum(widths) - widths
+        self.views = DecayedCounts(self.size, VIEW_LIVES)
+        self.follows = DecayedCounts(self.size, FOLLOW_LIVES)  # clicks that are not the first of their session
+        self.contexts = DecayedCounts(int(widths.sum()) * self.size, CONTEXT_LIVES)
+        self.category_pairs = DecayedCounts(self.categories**2, (12 * HOUR,))
+        self.category_follows = DecayedCounts(self.categories, (2 * HOUR,))
+        self.next = PairCounts(NEXT_LIVES)  # from each click of a session to the one after it
+        self.near = PairCounts(NEAR_LIVES)  # both ways between clicks of a session
+        self.lags = DecayedCounts(LAGS, (2 * DAY,))  # first clicks by the age of the article
+        self.first: Doubles = np.full(self.size, np.inf)  # (N,) time of the first click
+        self.histories: dict[int, list[int]] = {}
+        self.now = 0.0  # of the newest click
+
+    def absorb(self, clicks: Clicks) -> None:
+        """Learn from `clicks`, which are newer than all before."""
+        if len(clicks.items) == 0:
+            return
+        self.now = float(clicks.times[-1])
+        self._note_first(clicks)
+        self.views.add(clicks.items, clicks.times)
+        for user, item in zip(clicks.users.tolist(), clicks.items.tolist(), strict=True):
+            history = self.histories.setdefault(user, [])
+            history.append(item)
+            del history[:-HISTORY]
+        self._follow(clicks.follows)
+
+    def places(self, context: Ints, earlier: list[Ints]) -> Ints:
+        """Where the counts of each context begin in `contexts`, shape (K + 2, n), for sessions `earlier` (n)."""
+        depth = np.minimum([len(each) for each in earlier], DEPTHS) - 1
+        whole = np.concatenate([context, [depth, self.articles.category[last_of(earlier)]]])
+        places: Ints = (self.bases[:, None] + whole) * self.size
+        return places
+
+    def lag_weight(self, ages: Doubles) -> Doubles:
+        """How many first clicks come at these ages (any shape, seconds; NaN is unknown) per `LAG`."""
+        known = (ages >= 0) & (ages < LAG * LAGS)
+        bins = np.where(known, ages, 0.0) // LAG
+        return np.where(known, self.lags.at(self.now)[0][bins.astype(np.int64)], 0.0)
+
+    def _note_first(self, clicks: Clicks) -> None:
+        items, rows = np.unique(clicks.items, return_index=True)
+        fresh = np.isinf(self.first[items])
+        items, rows = items[fresh], np.sort(rows[fresh])
+        items, times = clicks.items[rows], clicks.times[rows]
+        self.first[items] = times
+        ages = times - self.articles.created[items]
+        known = (ages >= 0) & (ages < LAG * LAGS)
+        self.lags.add((ages[known] // LAG).astype(np.int64), times[known])
+
+    def _follow(self, clicks: Clicks) -> None:
+        if len(clicks.items) == 0:
+            return
+        last, items, times = clicks.last, clicks.items, clicks.times
+        self.follows.add(items, times)
+        self.next.add(last, items, times)
+        for places in self.places(clicks.context, clicks.earlier):
+            self.contexts.add(places + items, times)
+        category = self.articles.category
+        self.category_pairs.add(category[last] * self.categories + category[items], times)
+        self.category_follows.add(category[items], times)
+        near = [each[-WINDOW:] for each in clicks.earlier]
+        before, repeats = np.concatenate(near), [len(each) for each in near]
+        after, when = np.repeat(items, repeats), np.repeat(times, repeats)
+        self.near.add(np.concatenate([before, after]), np.concatenate([after, before]), np.tile(when, 2))
