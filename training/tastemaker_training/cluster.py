@@ -18,6 +18,7 @@ import ray.exceptions
 import ray.train
 from ray.train.torch import TorchTrainer
 from ray.util.queue import Empty, Queue
+from rich.markup import escape
 
 from tastemaker.config import Settings
 from tastemaker.errors import Unavailable
@@ -191,7 +192,7 @@ class Log:
         onward = f"going on from step {told.step} of {told.stage} with {workers}"
         if self._died:
             at = f"step {self._last['step']} of {self._last['stage']}" if self._last else "its start"
-            self._say(f"worker {self._died.rank} died at {at} ({self._died.cause}); {onward}")
+            self._say(f"worker {self._died.rank} died at {at} ({escape(self._died.cause)}); {onward}")
         elif self._workers:
             self._say(f"from {self._workers} to {workers}; {onward}")
         elif told.step:

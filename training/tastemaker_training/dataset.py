@@ -17,6 +17,7 @@ from tastemaker import columns
 from tastemaker.features.profile import profile_matrix, rows_from_frame
 from tastemaker.features.store import Features
 from tastemaker.ids import key_of, keys_of
+from tastemaker_training import spectrum
 from tastemaker_training.interactions import Floats, Interactions, Ints
 from tastemaker_training.item_tower import ItemInputs
 from tastemaker_training.recipes import TwoTowerRecipe
@@ -43,6 +44,7 @@ def item_inputs(
     ids[np.bincount(interactions.items, minlength=len(ids)) == 0] = rows  # nothing will be learnt of them
     unit = categories / np.maximum(np.linalg.norm(categories, axis=1, keepdims=True), 1.0)
     return ItemInputs(
+        start=_start(interactions, rows, recipe),
         ids=torch.from_numpy(ids),
         id_rows=rows,
         categories=torch.from_numpy(unit),
@@ -72,6 +74,18 @@ def profiles_at(features: Features, user_ids: Sequence[str], timestamps: Ints, c
         {columns.USER_ID: list(user_ids), columns.EVENT_TIMESTAMP: pd.to_datetime(timestamps, unit="s", utc=True)}
     )
     return profile_matrix(rows_from_frame(features.historical(asked)), categories)
+
+
+def _start(interactions: Interactions, rows: int, recipe: TwoTowerRecipe) -> torch.Tensor | None:
+    """What the ids' own rows begin as (N, D - 1): the smoothest directions of the graph of users and items.
+
+    So a fit begins where a graph filter ends. Rows that several items share have no such place.
+    """
+    width = recipe.dim - 1
+    if rows != len(interactions.item_ids) or min(rows, len(interactions.user_ids)) <= width:
+        return None
+    found = spectrum.directions(spectrum.normalised(interactions)[0], width, seed=0)
+    return torch.from_numpy(found * np.float32(recipe.start_length * np.sqrt(rows / width)))
 
 
 def _id_rows(item_ids: list[str], budget: int) -> tuple[Ints, int]:

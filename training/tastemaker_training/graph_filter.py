@@ -17,21 +17,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 import torch
-from sklearn.utils.extmath import randomized_svd
 
 from tastemaker.features.cross import LIKING
+from tastemaker_training import spectrum
 from tastemaker_training.histories import votes
 from tastemaker_training.interactions import Floats, Interactions, Ints
-from tastemaker_training.neighbours import Neighbours, liking_matrix
+from tastemaker_training.neighbours import Neighbours
 from tastemaker_training.recipes import GraphFilterRecipe
 
 CHUNK_ENTRIES = 16_000_000
 """Entries of the dense signals (U + N, B) of users scored at once: 64 MB in float32."""
-OVERSAMPLES = 32
-POWER_ITERATIONS = 3
 SHARE = 10
 """At most one of so many directions is smooth: a filter that lets all pass says that people like what they have."""
 
@@ -90,22 +87,9 @@ class GraphFilter:
 
 def fit(interactions: Interactions, recipe: GraphFilterRecipe, seed: int) -> GraphFilter:
     """The graph of `interactions`: the one thing to compute is a truncated singular value decomposition."""
-    likings = liking_matrix(interactions)
-    of_users, of_items = (_degrees(likings, axis) for axis in (1, 0))
-    normalised = sp.csr_array(likings.multiply(of_users[:, None] ** -0.5).multiply(of_items**-0.5), dtype=np.float32)
-    _, _, directions = randomized_svd(
-        sp.csr_matrix(normalised),
-        min(recipe.directions, max(1, min(normalised.shape) // SHARE)),
-        n_oversamples=OVERSAMPLES,
-        n_iter=POWER_ITERATIONS,
-        random_state=seed,
-    )
-    return GraphFilter(normalised, normalised.T.tocsr(), np.ascontiguousarray(directions.T), of_items, recipe)
-
-
-def _degrees(likings: sp.csr_array, axis: int) -> npt.NDArray[np.float32]:
-    sums = np.asarray(likings.sum(axis=axis), dtype=np.float32)
-    return np.where(sums > 0, sums, np.float32(1))
+    matrix, degrees = spectrum.normalised(interactions)
+    most = min(recipe.directions, max(1, min(matrix.shape) // SHARE))
+    return GraphFilter(matrix, matrix.T.tocsr(), spectrum.directions(matrix, most, seed), degrees, recipe)
 
 
 def _chunks(rows: int, width: int) -> Iterator[slice]:

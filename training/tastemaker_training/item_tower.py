@@ -25,6 +25,7 @@ class ItemInputs:
     categories: Tensor  # (N, G) rows of unit length
     metadata: Tensor  # (N, M)
     words: Tensor  # (N, W) rows of the word table, its last row is padding
+    start: Tensor | None = None  # (N, D - 1) what the ids' own rows begin as, where they have one
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -44,7 +45,7 @@ class ItemTower(nn.Module):
         for name, value in _tensors(inputs).items():
             self.register_buffer(name, value.clone(), persistent=False)  # `see` writes into it
         metadata, categories = inputs.metadata.shape[1], inputs.categories.shape[1]
-        self.id = id_table(inputs.id_rows, width)
+        self.id = id_table(inputs.id_rows, width, inputs.start)
         self.word = nn.EmbeddingBag(recipe.token_buckets + 1, width, mode="sum", padding_idx=recipe.token_buckets)
         self.category = nn.Parameter(torch.randn(categories, width) * SPREAD)
         self.fact = nn.Linear(metadata, width)
@@ -83,10 +84,13 @@ class ItemTower(nn.Module):
 SPREAD = 0.05  # standard deviation that embeddings start with
 
 
-def id_table(rows: int, width: int) -> nn.Embedding:
-    """Embeddings of ids; the last row, of unknown ids, stays zero."""
+def id_table(rows: int, width: int, start: Tensor | None = None) -> nn.Embedding:
+    """Embeddings of ids, which begin at `start` or at random; the last row, of unknown ids, stays zero."""
     table = nn.Embedding(rows + 1, width, padding_idx=rows)
     spread(table)
+    if start is not None:
+        with torch.no_grad():
+            table.weight[:rows] = start
     return table
 
 
@@ -111,5 +115,5 @@ def shrink(layer: nn.Module) -> None:
 
 
 def _tensors(inputs: ItemInputs) -> dict[str, Tensor]:
-    values = {field.name: getattr(inputs, field.name) for field in fields(inputs)}
+    values = {field.name: getattr(inputs, field.name) for field in fields(inputs) if field.name != "start"}
     return {name: value for name, value in values.items() if isinstance(value, Tensor)}

@@ -21,10 +21,12 @@ class TwoTowerRecipe:
     token_buckets: int = 8_192
     tokens: int = 16  # words of title and text kept per item
     history: int = 100  # newest events that the user tower sees
+    start_length: float = 1.4  # root mean square of the ids' vectors at the start
+    recency: float = 0.5  # an event that r others followed starts with the weight (1 + r) ** -recency
     blocks: int = 1  # of the sequence encoder
     heads: int = 2
     steps: int = 20_000  # at most
-    passes: float = 12.0  # times that each like ends a moment, or is left out, before that
+    passes: float = 14.0  # times that each like ends a moment, or is left out, before that
     refresh_share: float = 0.3  # of the steps, on all data, after the best step is known
     batch: int = 128  # users in a step, over all workers
     moments: int = 8  # of each user's history

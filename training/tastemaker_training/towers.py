@@ -122,7 +122,8 @@ def suited(recipe: TwoTowerRecipe, known: Interactions, inner: Split) -> TwoTowe
     holdout does, and completes no sets where that is the very next event.
     """
     if not known.ordered:
-        return replace(recipe, blocks=0, future_share=0.0, moments=1, batch=recipe.batch * recipe.moments)
+        once = replace(recipe, moments=1, batch=recipe.batch * recipe.moments)
+        return replace(once, blocks=0, future_share=0.0, recency=0.0)
     window = max(1, min(recipe.window, int(np.diff(inner.future.offsets).max())))
     return replace(recipe, window=window, future_share=1.0 if window == 1 else recipe.future_share)
 

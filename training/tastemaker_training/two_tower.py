@@ -79,6 +79,8 @@ class TwoTower(nn.Module):
         self.items = ItemTower(inputs, recipe)
         self.users = UserTower(inputs.categories.shape[1] + FACTS, profile, recipe)
         self.own_id = id_table(inputs.id_rows, recipe.dim - 1)  # what an item says in a history beyond what it is
+        if inputs.start is not None:
+            nn.init.zeros_(self.own_id.weight)
 
     def forward(self, batch: Batch) -> Tensor:
         """Mean sampled-softmax loss over users. One call does it all, so that gradients are averaged over workers."""

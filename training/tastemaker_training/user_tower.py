@@ -66,8 +66,7 @@ class UserTower(nn.Module):
         nn.init.zeros_(self.profile.weight)
         with torch.no_grad():
             self.liking.weight[:, 0] = torch.tensor([-3, -3, -2.5, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.2])
-            # exp(weight) starts as rank ** -0.5
-            self.recency.weight[:, 0] = -0.5 * np.log(2) / RANK_SCALE * torch.arange(RANK_LEVELS)
+            self.recency.weight[:, 0] = -recipe.recency * np.log(2) / RANK_SCALE * torch.arange(RANK_LEVELS)
 
     def table(self, vectors: Tensor, traits: Tensor) -> Tensor:
         """What a history says of its items (K, 3 W): their vectors (K, W), and their traits for and against a taste.
