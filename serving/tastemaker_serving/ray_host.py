@@ -57,7 +57,9 @@ def _start_ray(settings: Settings) -> None:
     if settings.ray_address:
         ray.init(settings.ray_address, log_to_driver=False)
     else:
+        # "local": one of its own, whatever a Ray that was killed has left behind.
         ray.init(
+            "local",
             include_dashboard=False,
             log_to_driver=False,
             object_store_memory=OBJECT_STORE_BYTES,

@@ -56,14 +56,15 @@ def fit(interactions: Interactions, recipe: ALSRecipe, liked: float, seed: int) 
 
     The model is fitted to likes alone: on ratings that beats weights for everything seen.
     """
-    model = AlternatingLeastSquares(
-        factors=recipe.factors,
-        regularization=recipe.regularization,
-        alpha=recipe.alpha,
-        iterations=recipe.iterations,
-        random_state=seed,
-    )
+    # The library warns of threads beneath its own as soon as it is constructed.
     with threadpoolctl.threadpool_limits(1, "blas"):
+        model = AlternatingLeastSquares(
+            factors=recipe.factors,
+            regularization=recipe.regularization,
+            alpha=recipe.alpha,
+            iterations=recipe.iterations,
+            random_state=seed,
+        )
         model.fit(_likes(interactions, liked), show_progress=False)
     factors = np.asarray(model.item_factors, dtype=np.float32)
     ridge = np.float32(recipe.regularization) * np.eye(recipe.factors, dtype=np.float32)

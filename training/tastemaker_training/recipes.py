@@ -15,7 +15,7 @@ from tastemaker.errors import InvalidInput
 class TwoTowerRecipe:
     """The retrieval model and how it is trained."""
 
-    dim: int = 64  # of user and item vectors; the last place carries the item's bias
+    dim: int = 256  # of user and item vectors, at most (towers.suited); the last place carries the item's bias
     id_rows: int = 500_000  # items that have a row of their own; a larger catalogue hashes into as many
     user_buckets: int = 2_048
     token_buckets: int = 8_192
