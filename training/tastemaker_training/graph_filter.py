@@ -4,9 +4,9 @@ With R the likings (U, N), each divided by the roots of its user's and its item'
 over the items that share users with it. A history is blurred by one step of P and by the smoothest directions of the
 whole graph, an ideal low-pass filter (GF-CF: Shen et al., "How Powerful is Graph Convolution for Recommendation?", CIKM
 2021), and then sharpened by a step back, which takes away what everybody is close to (BSPM: Choi et al.,
-"Blurring-Sharpening Process Models for Collaborative Filtering", SIGIR 2023). Two things are ours, since both are
-measurably better: the step back weighs the smooth part more than the result does, and the result is tilted towards
-popular items.
+"Blurring-Sharpening Process Models for Collaborative Filtering", SIGIR 2023). Two things are ours, for
+they find as much and order it better (docs/models.md): the step back weighs the smooth part more than the result does,
+and the result is tilted towards popular items.
 
 U users, N items, B users of a request, D directions.
 """
