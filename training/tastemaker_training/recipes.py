@@ -26,7 +26,7 @@ class TwoTowerRecipe:
     blocks: int = 1  # of the sequence encoder
     heads: int = 2
     steps: int = 20_000  # at most
-    passes: float = 14.0  # times that each like ends a moment, or is left out, before that
+    passes: float = 12.0  # times that each like ends a moment, or is left out, before that
     refresh_share: float = 0.3  # of the steps, on all data, after the best step is known
     batch: int = 128  # users in a step, over all workers
     moments: int = 8  # of each user's history
