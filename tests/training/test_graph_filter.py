@@ -3,7 +3,6 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import pytest
 from tests.training.histories import interactions_of
 
 from tastemaker_training import graph_filter
@@ -76,36 +75,6 @@ def test_items_without_likes_have_no_score() -> None:
     found = scores(graph_filter.fit(wider, RECIPE, 0), wider)
     np.testing.assert_allclose(found[:, -1], 0, atol=1e-5)
     np.testing.assert_allclose(found[:, :-1], scores(graph_filter.fit(data, RECIPE, 0), data), atol=1e-4)
-
-
-def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = around_a_ring()
-    model = graph_filter.fit(data, RECIPE, 0)
-    whole, table = scores(model, data), model.table(5)
-    monkeypatch.setattr(graph_filter, "CHUNK_ENTRIES", 7 * (40 + 24))
-    np.testing.assert_allclose(scores(model, data), whole, atol=1e-6)
-    np.testing.assert_allclose(model.table(5).weights, table.weights, atol=1e-6)
-
-
-def test_the_whole_table_scores_as_the_filter_does() -> None:
-    data = around_a_ring()
-    model = graph_filter.fit(data, RECIPE, 0)
-    table = model.table(24)
-    dense = np.zeros((24, 24), dtype=np.float32)
-    for item in range(24):
-        found = table.codes[item] >= 0
-        dense[item, table.codes[item][found]] = table.weights[item][found]
-    likings, exact = liking_matrix(data).toarray(), scores(model, data)
-    unseen = (likings == 0) & (exact > 0.1)  # where no weight of the sum is negative, and so cut off
-    np.testing.assert_allclose((likings @ dense)[unseen], exact[unseen], rtol=0.2)
-
-
-def test_the_table_is_sorted_and_never_holds_the_item_itself() -> None:
-    table = graph_filter.fit(around_a_ring(), RECIPE, 0).table(6)
-    assert table.codes.shape == table.weights.shape == (24, 6)
-    assert not (table.codes == np.arange(24)[:, None]).any()
-    assert (np.diff(table.weights, axis=1) <= 0).all()
-    np.testing.assert_array_equal(table.codes < 0, table.weights == 0)
 
 
 def test_few_users_leave_few_directions() -> None:

@@ -18,13 +18,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 
 from tastemaker.features.cross import LIKING
 from tastemaker_training import spectrum
 from tastemaker_training.histories import votes
 from tastemaker_training.interactions import Floats, Interactions, Ints
-from tastemaker_training.neighbours import Neighbours
 from tastemaker_training.recipes import GraphFilterRecipe
 
 CHUNK_ENTRIES = 16_000_000
@@ -65,24 +63,6 @@ class GraphFilter:
         smooth -= recipe.sharpening * shared.T
         smooth *= self.degrees**recipe.popularity
         return smooth
-
-    def table(self, size: int) -> Neighbours:
-        """The item-to-item table that the filter amounts to: of each item, the `size` others that its like speaks for.
-
-        The filter is linear in the history, so that only what is cut off each item's row is lost.
-        """
-        items = self.by_user.shape[1]
-        codes = np.full((items, size), -1, dtype=np.int32)
-        weights = np.zeros((items, size), dtype=np.float32)
-        one: sp.csr_array = sp.eye_array(items, dtype=np.float32, format="csr")
-        for rows in _chunks(items, sum(self.by_user.shape)):
-            whole = self.filtered(one[rows])
-            whole[np.arange(len(whole)), np.arange(items)[rows]] = 0
-            top = torch.from_numpy(whole).topk(min(size, items), dim=1)
-            kept = top.values.numpy() > 0
-            codes[rows, : kept.shape[1]] = np.where(kept, top.indices.numpy(), -1)
-            weights[rows, : kept.shape[1]] = np.where(kept, top.values.numpy(), 0)
-        return Neighbours(codes, weights)
 
 
 def fit(interactions: Interactions, recipe: GraphFilterRecipe, seed: int) -> GraphFilter:
