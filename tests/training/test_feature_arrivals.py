@@ -158,6 +158,16 @@ def test_a_late_event_changes_its_users_snapshots_from_its_hour_on() -> None:
     assert (after[0], after[3]) == (before[0], before[2])
 
 
+def test_a_rating_that_gives_way_to_a_view_of_the_same_hour_is_gone() -> None:
+    """A late file that sorts first has the rating's event id: its hour keeps one event and loses the rating."""
+    rating = view("u", "i", 0) | {columns.EVENT_ID: "e", columns.EVENT_TYPE: "rating", columns.VALUE: 2.5}
+    lake = filled((2, 1, [rating]))
+    build(lake, SETTINGS)
+    add(lake, 1, 1, [view("u", "j", 0) | {columns.EVENT_ID: "e"}, view("v", "i", 5)])
+    build(lake, SETTINGS)
+    assert [row[columns.AVG_RATING] for row in rows(lake)[1]] == [None, None]
+
+
 @pytest.mark.parametrize("broken", ["features.make_items", "features._publish", "feature_state.save"])
 def test_a_build_that_is_cut_short_is_done_by_the_next(broken: str) -> None:
     lake = filled((1, 1, [view("u", "i", 0)]))

@@ -6,6 +6,9 @@ Item-hours add up and take away exactly, since they are integers: events may arr
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -39,10 +42,14 @@ def item_hours(events: pa.Table, settings: Settings) -> pa.Table:
 
 
 def summed(hours: pa.Table) -> pa.Table:
-    """One row for each item and hour of `hours`, in their order; hours that nothing is left of are gone."""
+    """One row for each item and hour of `hours`, in their order; rows that change nothing are gone.
+
+    A change may take one event away and bring another: its sum of events is 0, those of the other counts are not.
+    """
     sums = hours.group_by([columns.ITEM_ID, END], use_threads=False).aggregate([(name, "sum") for name in COUNTS])
     sums = sums.rename_columns([name.removesuffix("_sum") for name in sums.column_names]).select(HOURS_SCHEMA.names)
-    return sums.filter(pc.field(EVENTS) != 0).sort_by([(columns.ITEM_ID, "ascending"), (END, "ascending")])
+    is_something = reduce(or_, (pc.field(name) != 0 for name in COUNTS))
+    return sums.filter(is_something).sort_by([(columns.ITEM_ID, "ascending"), (END, "ascending")])
 
 
 def negated(hours: pa.Table) -> pa.Table:

@@ -160,6 +160,8 @@ def _repeat(step: Callable[[], None], group: Group, stop: threading.Event) -> No
         before_sleep=after_failure,
         retry_error_callback=lambda _: None,
     )
+    # A step at least, so that the last file is written, too, where the signal to stop came before this thread began.
+    retrying(step)
     while not stop.is_set():
         retrying(step)
 
