@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from tastemaker import columns
 from tastemaker.errors import BundleMismatch, NotFound
+from tastemaker.lake import as_items
 from tastemaker.manifest import (
     FORMAT,
     MANIFEST,
@@ -57,6 +58,10 @@ class Bundle:
     def table(self, part: str) -> pa.Table:
         """An Arrow table."""
         return pq.read_table(self.file(part))
+
+    def items(self) -> pa.Table:
+        """The catalogue in code order, in lake.ITEM_SCHEMA."""
+        return as_items(self.table("items"))
 
     def json(self, part: str) -> Any:
         """A JSON document."""

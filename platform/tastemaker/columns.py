@@ -23,6 +23,8 @@ CATEGORIES: Final = "categories"
 RELEASE_YEAR: Final = "release_year"
 CONTENT_LENGTH_MIN: Final = "content_length_min"
 TEXT: Final = "text"
+AUTHOR: Final = "author"
+PUBLISHED_AT: Final = "published_at"
 
 # Users
 CREATED_AT: Final = "created_at"

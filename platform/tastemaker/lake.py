@@ -55,6 +55,8 @@ ITEM_SCHEMA = pa.schema(
         (columns.RELEASE_YEAR, pa.int32()),
         (columns.CONTENT_LENGTH_MIN, pa.float32()),
         (columns.TEXT, pa.string()),
+        (columns.AUTHOR, pa.string()),
+        (columns.PUBLISHED_AT, TIMESTAMP_TYPE),
     ]
 )
 USER_SCHEMA = pa.schema(
@@ -147,8 +149,8 @@ class Lake:
         self.write(ITEMS_FILE, _conform(items, ITEM_SCHEMA, "items"))
 
     def items(self) -> pa.Table:
-        """The catalogue. Raises NotFound when there is none."""
-        return self.read(ITEMS_FILE, "Fill it with `tastemaker data import`")
+        """The catalogue in ITEM_SCHEMA. Raises NotFound when there is none."""
+        return as_items(self.read(ITEMS_FILE, "Fill it with `tastemaker data import`"))
 
     def replace_users(self, users: pa.Table) -> None:
         """Make `users` all the profiles. Raises InvalidInput when they do not fit USER_SCHEMA."""
@@ -235,6 +237,16 @@ class Lake:
             if self._fs.exists(draft):
                 self._fs.rm(draft)
             raise
+
+
+def as_items(table: pa.Table) -> pa.Table:
+    """What `table` says of its items, in ITEM_SCHEMA: columns that it lacks, or that came after it, are null."""
+    given = set(table.column_names)
+    arrays = [
+        table[field.name].cast(field.type) if field.name in given else pa.nulls(table.num_rows, field.type)
+        for field in ITEM_SCHEMA
+    ]
+    return pa.table(arrays, schema=ITEM_SCHEMA)
 
 
 def settled(events: pa.Table) -> pa.Table:

@@ -29,7 +29,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One entry of the catalogue. `text` is whatever words describe it beyond its title."""
+    """One entry of the catalogue. `text` is whatever words describe it beyond its title.
+
+    `author` is whoever made or sells it; `published_at` (UTC) is when it came out, to the second where news counts.
+    """
 
     item_id: str
     title: str
@@ -37,6 +40,8 @@ class Item:
     release_year: int | None = None
     content_length_min: float | None = None
     text: str = ""
+    author: str | None = None
+    published_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import pytest
 
 from tastemaker import bundle
 from tastemaker.errors import BundleMismatch, NotFound
+from tastemaker.lake import ITEM_SCHEMA
 from tastemaker.manifest import MANIFEST, Manifest
 
 WINDOW = (datetime(2018, 1, 1, tzinfo=UTC), datetime(2018, 9, 24, tzinfo=UTC))
@@ -57,6 +58,8 @@ def test_what_was_written_is_read_back(written: Path) -> None:
     assert opened.manifest.dim == 3
     assert opened.array("item_vectors")[1].tolist() == [3, 4, 5]
     assert opened.table("items")["title"].to_pylist() == ["a", "b", "c", "d"]
+    assert opened.items().schema == ITEM_SCHEMA
+    assert opened.items()["author"].to_pylist() == [None] * ITEMS
     assert opened.json("vocabulary") == ["drama"]
     assert opened.file("user_tower").read_bytes() == b"a program"
 

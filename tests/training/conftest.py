@@ -33,6 +33,8 @@ def catalogue() -> pa.Table:
         "release_year": [1990 + code % 20 for code in codes],
         "content_length_min": [None for _ in codes],
         "text": ["" for _ in codes],
+        "author": [None for _ in codes],
+        "published_at": [None for _ in codes],
     }
     return pa.table(columns, schema=ITEM_SCHEMA)
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from tastemaker import bundle, columns
 from tastemaker.errors import InvalidInput, NotFound
-from tastemaker.lake import ITEM_SCHEMA
+from tastemaker.lake import as_items
 from tastemaker_training.interactions import Floats
 
 VECTOR, POPULARITY = "vector", "popularity"
@@ -63,7 +63,7 @@ def read(path: Path, ids: Path | None) -> Donor:
 def _of_bundle(path: Path) -> Donor:
     opened = bundle.read(path, only=("items", "item_vectors", "popularity"))
     vectors = np.array(opened.array("item_vectors"), dtype=np.float32)
-    items = _items(opened.table("items"))
+    items = as_items(opened.table("items"))
     return Donor(str(path), items, _finite(path, vectors), opened.json("popularity"), same_ids=False)
 
 
@@ -79,7 +79,7 @@ def _of_arrays(path: Path, ids: Path | None) -> Donor:
         raise InvalidInput(f"{path} holds {vectors.dtype} of shape {vectors.shape}", "Expected numbers (items, width)")
     if len(names) != len(vectors):
         raise InvalidInput(f"{ids} has {len(names)} ids for the {len(vectors)} rows of {path}", "Give one a row")
-    items = _items(pa.table({columns.ITEM_ID: pa.array(names, pa.string())}))
+    items = as_items(pa.table({columns.ITEM_ID: pa.array(names, pa.string())}))
     return Donor(
         str(path), _distinct(ids, items), _finite(path, vectors.astype(np.float32)), _ranking([]), same_ids=True
     )
@@ -99,7 +99,7 @@ def _of_parquet(path: Path) -> Donor:
     if POPULARITY in table.column_names:
         counts = pc.fill_null(table[POPULARITY].cast(pa.float64()), 0.0).to_numpy()
         order = [int(code) for code in np.argsort(-counts, kind="stable") if counts[code] > 0]
-    return Donor(str(path), _distinct(path, _items(table)), _finite(path, vectors), _ranking(order), same_ids=True)
+    return Donor(str(path), _distinct(path, as_items(table)), _finite(path, vectors), _ranking(order), same_ids=True)
 
 
 def _matrix(path: Path, column: pa.ChunkedArray) -> Floats:
@@ -137,16 +137,6 @@ def _distinct(path: Path, items: pa.Table) -> pa.Table:
         if first.setdefault(item, row) != row:
             raise InvalidInput(f"{path} row {row}: item {item!r} has row {first[item]}, too", "Leave one of them out")
     return items
-
-
-def _items(table: pa.Table) -> pa.Table:
-    """What `table` says of its items, in ITEM_SCHEMA."""
-    given = set(table.column_names)
-    arrays = [
-        table[field.name].cast(field.type) if field.name in given else pa.nulls(table.num_rows, field.type)
-        for field in ITEM_SCHEMA
-    ]
-    return pa.table(arrays, schema=ITEM_SCHEMA)
 
 
 def _ranking(codes: list[int]) -> dict[str, Any]:

@@ -139,6 +139,25 @@ def test_items_part_their_categories_and_the_last_row_of_an_id_counts() -> None:
     assert [bad.line for bad in checked.first_bad] == [2, 5]
 
 
+def test_items_say_who_made_them_and_when_they_came_out() -> None:
+    table = pa.table(
+        {
+            "item_id": ["1", "2", "3"],
+            "title": ["One", "Two", "Three"],
+            "author": [" Ann ", "", ""],
+            "published_at": ["2026-01-31T18:00:00Z", "", "soon"],
+        }
+    )
+    checked = parse_items(Source(Path("items.csv"), table, np.arange(2, 5)), {})
+
+    assert checked.table.select(["author", "published_at"]).to_pylist() == [
+        {"author": "Ann", "published_at": datetime(2026, 1, 31, 18, tzinfo=UTC)},
+        {"author": None, "published_at": None},
+    ]
+    (bad,) = checked.first_bad
+    assert (bad.line, "published_at 'soon'" in bad.reason) == (4, True)
+
+
 @given(st.lists(st.tuples(st.text(max_size=4), st.text(max_size=4), st.text(max_size=8)), min_size=1, max_size=10))
 def test_every_row_is_either_usable_or_bad(rows: list[tuple[str, str, str]]) -> None:
     checked = events(*({"user_id": user, "timestamp": time, "value": value} for user, time, value in rows))
