@@ -15,11 +15,11 @@ class Catalogue(Bundle):
     """A bundle of which only the items are known."""
 
     def __init__(self, *items: str) -> None:
-        self.items = list(items)
+        self.item_ids = list(items)
 
     def table(self, part: str) -> pa.Table:
         assert part == "items"
-        return pa.table({"item_id": self.items})
+        return pa.table({"item_id": self.item_ids})
 
 
 def test_slates_of_another_catalogue_are_told_in_ours() -> None:
