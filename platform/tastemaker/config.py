@@ -204,6 +204,7 @@ class Settings(BaseSettings):
         None, validation_alias=AliasChoices("ray_address", "TASTEMAKER_RAY_ADDRESS", "RAY_ADDRESS")
     )
     model_name: str = Field("tastemaker", description="name of the registered model")
+    scenes_file: Path | None = Field(None, description="YAML of scenes that is laid over the packaged ones")
     event_types: Annotated[dict[str, EventType], Field(min_length=1)] = DEFAULT_EVENT_TYPES
     edge: Edge = Edge()
     serving: Serving = Serving()

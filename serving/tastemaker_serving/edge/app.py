@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
+from tastemaker import scenes
 from tastemaker.config import Settings
 from tastemaker.errors import TastemakerError
 from tastemaker_serving.edge import shelf, state
@@ -54,15 +55,16 @@ def create_app(
         model_version: what answers from memory call the bundle; by default what it calls itself.
 
     Raises:
-        InvalidInput: it would listen beyond this machine without an API key.
+        InvalidInput: it would listen beyond this machine without an API key, or the scenes cannot be used.
         NotFound, BundleMismatch: the bundle cannot be used.
     """
     check_exposure(settings.edge)
+    declared = scenes.load(settings)
     loaded = shelf.load(bundle_path, model_version) if bundle_path else None
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with state.opened(settings, loaded, redis_url) as edge:
+        async with state.opened(settings, declared, loaded, redis_url) as edge:
             app.state.edge = edge
             yield
 

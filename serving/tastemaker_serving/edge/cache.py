@@ -15,7 +15,7 @@ import msgspec
 import xxhash
 from redis.asyncio import Redis
 
-from tastemaker.config import Edge, MicroBatch
+from tastemaker.config import MicroBatch
 from tastemaker.features.trail import epoch_key, slate_key
 from tastemaker.types import SlateItem
 from tastemaker_serving.edge.batcher import Batcher
@@ -48,19 +48,23 @@ _decode = msgspec.msgpack.Decoder(Entry).decode
 
 
 class SlateCache:
-    """Reads cost one round trip; both raise `Unavailable` when Redis does not answer."""
+    """Reads cost one round trip; both raise `Unavailable` when Redis does not answer.
 
-    def __init__(self, redis: Redis, breaker: Breaker, settings: Edge, clock: Callable[[], float] = time.time) -> None:
+    An entry is fresh for `ttl_s` seconds, and kept for `stale_ttl_s` at least; `ttl_s` 0 does without the cache.
+    """
+
+    def __init__(
+        self, redis: Redis, breaker: Breaker, stale_ttl_s: int, clock: Callable[[], float] = time.time
+    ) -> None:
         self._redis = redis
         self._breaker = breaker
-        self._ttl_s = settings.cache_ttl_s
-        self._keep_s = max(settings.cache_ttl_s, settings.stale_ttl_s)
+        self._stale_ttl_s = stale_ttl_s
         self._clock = clock
         self._reads = Batcher(self._mget, READS)
 
-    async def read(self, user_id: str, variant: str) -> Found:
+    async def read(self, user_id: str, variant: str, ttl_s: int) -> Found:
         """The user's epoch and the entry of `variant`."""
-        if not self._ttl_s:
+        if not ttl_s:
             return Found()
         self._breaker.check()
         epoch_blob, blob = await self._reads.ask((epoch_key(user_id), slate_key(user_id, variant)))
@@ -68,7 +72,7 @@ class SlateCache:
         entry = _entry(blob)
         if entry is None:
             return Found(epoch)
-        return Found(epoch, entry, entry.epoch == epoch and self._clock() - entry.created < self._ttl_s)
+        return Found(epoch, entry, entry.epoch == epoch and self._clock() - entry.created < ttl_s)
 
     async def close(self) -> None:
         """Break off the reads under way."""
@@ -79,17 +83,18 @@ class SlateCache:
         user_id: str,
         variant: str,
         *,
+        ttl_s: int,
         epoch: int,
         model_version: str,
         segment: str | None,
         items: tuple[SlateItem, ...],
     ) -> None:
         """Keep a slate that was computed after `epoch` was read."""
-        if not self._ttl_s:
+        if not ttl_s:
             return
         entry = Entry(epoch, self._clock(), model_version, segment, items)
         with self._breaker:
-            await self._redis.set(slate_key(user_id, variant), _encode(entry), ex=self._keep_s)
+            await self._redis.set(slate_key(user_id, variant), _encode(entry), ex=max(ttl_s, self._stale_ttl_s))
 
     async def _mget(self, pairs: list[tuple[str, str]]) -> list[tuple[bytes | None, ...]]:
         with self._breaker:

@@ -12,8 +12,8 @@ from msgspec import Meta
 
 from tastemaker.errors import InvalidInput
 from tastemaker.events.schema import MAX_ID_LENGTH
+from tastemaker.scenes import HOME
 
-SCENES = ("home",)
 MAX_ITEMS = 100
 MAX_EXCLUDED = 1000
 
@@ -27,7 +27,7 @@ class SlateParameters(msgspec.Struct, frozen=True):
     """Of `GET /v1/users/{user_id}/recommendations`."""
 
     n: N = None
-    scene: Annotated[str, Meta(description="where the slate is shown", examples=list(SCENES))] = SCENES[0]
+    scene: Annotated[str, Meta(description="where the slate is shown", examples=[HOME])] = HOME
     device: Annotated[Id | None, Meta(description="mobile, desktop, tv or another", examples=["tv"])] = None
     exclude: Annotated[Excluded, Meta(description="item ids to leave out, separated by commas or repeated")] = []
     force_refresh: Annotated[bool, Meta(description="compute a new slate even where a cached one is fresh")] = False
@@ -78,12 +78,6 @@ def parse(query: bytes, kind: type[Parameters]) -> Parameters:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
         raise _refusal(values, error) from error
-
-
-def check_scene(scene: str) -> None:
-    """Raises InvalidInput, which lists the scenes, for an unknown one."""
-    if scene not in SCENES:
-        raise InvalidInput(f"unknown scene {scene!r:.80}", f"Use {', '.join(SCENES)}")
 
 
 def check_id(name: str, value: str) -> None:

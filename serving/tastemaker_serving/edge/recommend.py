@@ -39,7 +39,7 @@ async def recommend(edge: Edge, query: wire.Query, *, force_refresh: bool = Fals
     watch = Stopwatch()
     target = edge.colours.target_of(query.user_id)
     variant = variant_of(target.version, query.scene, query.device, query.n, query.exclude)
-    found = await _look_up(edge, watch, query.user_id, variant, force_refresh=force_refresh)
+    found = await _look_up(edge, watch, query, variant, force_refresh=force_refresh)
     if found.entry is not None and found.fresh and not force_refresh:
         cached = Composed("cache", found.entry.items, found.entry.model_version)
         return _slate(edge, query, watch, cached, target)
@@ -50,6 +50,7 @@ async def recommend(edge: Edge, query: wire.Query, *, force_refresh: bool = Fals
             await edge.cache.write(
                 query.user_id,
                 variant,
+                ttl_s=edge.cache_ttl_s(query.scene),
                 epoch=found.epoch,
                 model_version=composed.model_version,
                 segment=answer.slate.segment,
@@ -71,10 +72,10 @@ def seen_items(shelf: Shelf, trail: Trail) -> set[str]:
     return {shelf.item_ids[code] for code in shelf.codes_of(trail["item"]).tolist() if code >= 0}
 
 
-async def _look_up(edge: Edge, watch: Stopwatch, user_id: str, variant: str, *, force_refresh: bool) -> Found:
+async def _look_up(edge: Edge, watch: Stopwatch, query: wire.Query, variant: str, *, force_refresh: bool) -> Found:
     found: Found | None = None
     with watch.stage("cache"):
-        found = await edge.cache.read(user_id, variant)
+        found = await edge.cache.read(query.user_id, variant, edge.cache_ttl_s(query.scene))
     if found is None:
         CACHE.labels("error").inc()
         return Found()

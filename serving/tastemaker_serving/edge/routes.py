@@ -40,7 +40,7 @@ async def get_recommendations(request: Request) -> Response:
     """A personal slate. A user never heard of gets what is popular; `served_from` names the rung that answered."""
     edge = edge_of(request)
     wanted = parameters.parse(request.scope["query_string"], parameters.SlateParameters)
-    parameters.check_scene(wanted.scene)
+    _ = edge.scenes[wanted.scene]  # refuses an unknown one
     query = wire.Query(
         request_id=_request_id(request),
         user_id=_path_id(request, "user_id"),
@@ -143,7 +143,7 @@ def _note_click(edge: Edge, event: Event) -> None:
     positive = edge.settings.event_type(event.event_type).preference(event.value) > 0
     if event.request_id is None or not positive or edge.colours.routing is None:
         return
-    CLICKS.labels(event.scene if event.scene in parameters.SCENES else "").inc()
+    CLICKS.labels(event.scene if event.scene in edge.scenes else "").inc()
     edge.colours.meter.clicked(edge.colours.target_of(event.user_id).colour, event.user_id)
 
 

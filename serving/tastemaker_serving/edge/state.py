@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from tastemaker.config import Settings
 from tastemaker.errors import Unavailable
 from tastemaker.rollout.routing import Routing, Target
+from tastemaker.scenes import Scenes
 from tastemaker_serving.edge.breaker import Breaker
 from tastemaker_serving.edge.cache import SlateCache
 from tastemaker_serving.edge.colours import Colours
@@ -40,12 +41,19 @@ class Edge:
     """The dependencies, each behind its breaker, and what needs none."""
 
     settings: Settings
+    scenes: Scenes
     shelves: Shelves
     redis: Redis
     redis_breaker: Breaker
     cache: SlateCache
     colours: Colours
     trending: Trending
+
+    def cache_ttl_s(self, scene: str) -> int:
+        """Life of a cached slate of `scene`; 0: none are kept."""
+        default = self.settings.edge.cache_ttl_s
+        life = self.scenes[scene].cache_ttl_s
+        return default if life is None or not default else life
 
     @property
     def shelf(self) -> Shelf:
@@ -60,7 +68,7 @@ class Edge:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, shelf: Shelf | None, redis_url: str) -> AsyncIterator[Edge]:
+async def opened(settings: Settings, scenes: Scenes, shelf: Shelf | None, redis_url: str) -> AsyncIterator[Edge]:
     """An edge that serves. Neither Redis nor Ray need answer now or later.
 
     With a shelf, its version is what `settings.serving` answers until a routing document says otherwise.
@@ -71,10 +79,11 @@ async def opened(settings: Settings, shelf: Shelf | None, redis_url: str) -> Asy
         meter = Meter(redis, redis_breaker)
         edge = Edge(
             settings=settings,
+            scenes=scenes,
             shelves=Shelves(shelf),
             redis=redis,
             redis_breaker=redis_breaker,
-            cache=SlateCache(redis, redis_breaker, settings.edge),
+            cache=SlateCache(redis, redis_breaker, settings.edge.stale_ttl_s),
             colours=Colours(client, settings, meter, None if shelf is None else _alone(settings, shelf)),
             trending=Trending(redis, redis_breaker),
         )

@@ -166,6 +166,7 @@ async def test_a_hanging_ray_costs_the_deadline_and_then_nothing(bundle_path: Pa
         ("n=1&n=2", "'n'"),
         ("limit=3", "'limit'"),
         ("scene=moon", "'moon'"),
+        ("scene=", "unknown scene ''"),
         ("force_refresh=perhaps", "'force_refresh'"),
         ("device=", "'device'"),
     ],
@@ -175,6 +176,20 @@ async def test_a_wrong_parameter_is_refused_by_name(alone: httpx.AsyncClient, qu
     assert answer.status_code == 400
     assert named in answer.json()["error"]
     assert answer.json()["remedy"]
+
+
+async def test_every_declared_scene_may_be_asked_for_and_has_its_cache_life(
+    bundle_path: Path, redis_url: str, ray: FakeRay, tmp_path: Path
+) -> None:
+    declared = tmp_path / "scenes.yaml"
+    declared.write_text("home: {cache_ttl_s: 60}\nlive: {cache_ttl_s: 0}\n")
+    settings = settings_for(ray.port).model_copy(update={"scenes_file": declared})
+    async with serving(settings, bundle_path, redis_url) as client:
+        for scene, served in (("home", "cache"), ("live", "ranked")):
+            answers = [await client.get(SLATE, params={"scene": scene}) for _ in range(2)]
+            assert [answer.json()["served_from"] for answer in answers] == ["ranked", served]
+            assert answers[0].json()["scene"] == scene
+    assert {query.scene for batch in ray.batches for query in batch} == {"home", "live"}
 
 
 async def test_similar_items_are_the_neighbours_without_what_the_user_saw(

@@ -6,7 +6,6 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from tastemaker.config import Edge
 from tastemaker.errors import Unavailable
 from tastemaker.features.trail import epoch_key, slate_key
 from tastemaker.types import SlateItem
@@ -16,6 +15,7 @@ from tastemaker_serving.edge.state import connect
 
 from .conftest import free_port
 
+TTL_S = 300
 ITEMS = (SlateItem("i1", 0.5, 0, "two-tower", "For you"),)
 
 
@@ -25,33 +25,33 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
         yield client
 
 
-def cache_on(redis: Redis, clock: Callable[[], float] = lambda: 1000.0, **settings: int) -> SlateCache:
+def cache_on(redis: Redis, clock: Callable[[], float] = lambda: 1000.0, stale_ttl_s: int = 86_400) -> SlateCache:
     async def probe() -> None: ...
 
-    return SlateCache(redis, Breaker("Redis", probe, (OSError,)), Edge(**settings), clock)
+    return SlateCache(redis, Breaker("Redis", probe, (OSError,)), stale_ttl_s, clock)
 
 
-async def keep(cache: SlateCache, epoch: int) -> None:
-    await cache.write("7", "v", epoch=epoch, model_version="m", segment="Drama", items=ITEMS)
+async def keep(cache: SlateCache, epoch: int, ttl_s: int = TTL_S) -> None:
+    await cache.write("7", "v", ttl_s=ttl_s, epoch=epoch, model_version="m", segment="Drama", items=ITEMS)
 
 
 async def test_an_entry_is_fresh_in_its_epoch(redis: Redis) -> None:
     cache = cache_on(redis)
-    assert await cache.read("7", "v") == Found(0)
+    assert await cache.read("7", "v", TTL_S) == Found(0)
     await keep(cache, 0)
-    found = await cache.read("7", "v")
+    found = await cache.read("7", "v", TTL_S)
     assert found.fresh
     assert found.entry is not None
     assert (found.entry.items, found.entry.segment, found.entry.model_version) == (ITEMS, "Drama", "m")
-    assert (await cache.read("8", "v")).entry is None
+    assert (await cache.read("8", "v", TTL_S)).entry is None
 
 
 async def test_a_slate_computed_before_an_event_is_never_fresh_after_it(redis: Redis) -> None:
     cache = cache_on(redis)
-    before = await cache.read("7", "v")
+    before = await cache.read("7", "v", TTL_S)
     await redis.incr(epoch_key("7"))  # the event is applied while the slate is being computed
     await keep(cache, before.epoch)
-    after = await cache.read("7", "v")
+    after = await cache.read("7", "v", TTL_S)
     assert after.epoch == 1
     assert not after.fresh
     assert after.entry is not None
@@ -59,12 +59,12 @@ async def test_a_slate_computed_before_an_event_is_never_fresh_after_it(redis: R
 
 async def test_an_entry_grows_stale_but_stays_for_the_ladder(redis: Redis) -> None:
     now = 1000.0
-    cache = cache_on(redis, lambda: now, cache_ttl_s=300, stale_ttl_s=900)
+    cache = cache_on(redis, lambda: now, stale_ttl_s=900)
     await keep(cache, 0)
     now += 299
-    assert (await cache.read("7", "v")).fresh
+    assert (await cache.read("7", "v", TTL_S)).fresh
     now += 2
-    found = await cache.read("7", "v")
+    found = await cache.read("7", "v", TTL_S)
     assert found.entry is not None
     assert not found.fresh
     assert 890 < await redis.ttl(slate_key("7", "v")) <= 900
@@ -72,13 +72,13 @@ async def test_an_entry_grows_stale_but_stays_for_the_ladder(redis: Redis) -> No
 
 async def test_an_entry_in_another_form_is_a_miss(redis: Redis) -> None:
     await redis.set(slate_key("7", "v"), b"\x93\x01")
-    assert await cache_on(redis).read("7", "v") == Found(0)
+    assert await cache_on(redis).read("7", "v", TTL_S) == Found(0)
 
 
 async def test_no_life_switches_the_cache_off(redis: Redis) -> None:
-    cache = cache_on(redis, cache_ttl_s=0)
-    await keep(cache, 0)
-    assert await cache.read("7", "v") == Found()
+    cache = cache_on(redis)
+    await keep(cache, 0, ttl_s=0)
+    assert await cache.read("7", "v", 0) == Found()
     assert await redis.dbsize() == 0
 
 
@@ -86,9 +86,9 @@ async def test_a_dead_redis_is_unavailable() -> None:
     async def probe() -> None: ...
 
     async with connect(f"redis://127.0.0.1:{free_port()}") as gone:
-        cache = SlateCache(gone, Breaker("Redis", probe, (RedisError, OSError)), Edge())
+        cache = SlateCache(gone, Breaker("Redis", probe, (RedisError, OSError)), 86_400)
         with pytest.raises(Unavailable, match="Redis does not answer"):
-            await cache.read("7", "v")
+            await cache.read("7", "v", TTL_S)
 
 
 def test_a_variant_names_everything_that_a_slate_depends_on() -> None:

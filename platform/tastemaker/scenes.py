@@ -1,0 +1,237 @@
+"""Scenes: the places where slates are shown, and what a slate is made of in each.
+
+The packaged `scenes.yaml` declares them. The setting `scenes_file` names a file that is laid over it, scene by scene
+and field by field; a scene of another name starts from `home`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import yaml
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+
+from tastemaker.candidates import SOURCES
+from tastemaker.config import Section, Settings
+from tastemaker.errors import InvalidInput
+
+PACKAGED: Final = Path(__file__).with_name("scenes.yaml")
+HOME: Final = "home"
+MAX_PLACE: Final = 99
+"""The last place of the longest slate."""
+
+Places = Annotated[int, Field(ge=1)]
+Names = tuple[Annotated[str, Field(min_length=1)], ...]
+
+
+def _utc(value: object) -> object:
+    """A date is its midnight, and a time without a zone is UTC."""
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return value.replace(tzinfo=UTC)
+    return value
+
+
+Moment = Annotated[datetime, BeforeValidator(_utc)]
+
+
+class Diversity(Section):
+    """How much relevance is traded for variety: maximal marginal relevance, or a determinantal point process."""
+
+    method: Literal["mmr", "dpp"] = "mmr"
+    weight: float = Field(0.0, ge=0, le=1, description="of variety against relevance; 0 is off")
+
+
+class Caps(Section):
+    """At most so many items of one slate; null is no limit. An item counts in each of its categories."""
+
+    category: Places | None = None
+    author: Places | None = None
+
+
+class Freshness(Section):
+    """New items rise: `boost` at publication, half of it after each half-life."""
+
+    boost: float = Field(0.0, ge=0, le=1, description="as a share of the span between the best and worst ranked item")
+    half_life_h: float = Field(168.0, gt=0)
+
+
+class Repetition(Section):
+    """Items of the slates that the user was shown last sink: by `discount`, half of it for the slate before, …"""
+
+    discount: float = Field(
+        0.0, ge=0, le=1, description="as a share of the span between the best and worst ranked item"
+    )
+    slates: int = Field(3, ge=1, le=10, description="how many slates are remembered")
+
+
+class Explore(Section):
+    """Places given to items that nobody knows enough of yet."""
+
+    share: float = Field(0.0, ge=0, le=1, description="of the places of a slate")
+    shown: int = Field(100, ge=1, description="an item that was shown so often is explored no more")
+
+
+class _Rule(Section):
+    """In force from `from` until just before `until`; without them always."""
+
+    name: str = Field(min_length=1)
+    starts: Moment | None = Field(None, alias="from")
+    ends: Moment | None = Field(None, alias="until")
+
+    @model_validator(mode="after")
+    def _ends_after_its_start(self) -> _Rule:
+        if self.starts and self.ends and self.ends <= self.starts:
+            raise ValueError("`until` must be after `from`")
+        return self
+
+    def holds(self, now: datetime) -> bool:
+        """Whether it is in force."""
+        return (self.starts is None or self.starts <= now) and (self.ends is None or now < self.ends)
+
+
+class _Choice(_Rule):
+    """A rule about every item that is named, in one of the categories, or by one of the authors."""
+
+    items: Names = ()
+    categories: Names = ()
+    authors: Names = ()
+
+    @model_validator(mode="after")
+    def _is_about_something(self) -> _Choice:
+        if not (self.items or self.categories or self.authors):
+            raise ValueError("give `items`, `categories` or `authors`")
+        return self
+
+
+class Ban(_Choice):
+    """The items are not shown."""
+
+    action: Literal["ban"]
+
+
+class Boost(_Choice):
+    """The items rise, or with a negative value sink."""
+
+    action: Literal["boost"]
+    by: float = Field(ge=-1, le=1, description="as a share of the span between the best and worst ranked item")
+
+
+class Pin(_Rule):
+    """The items stand at `position` and the places after it, whatever their scores."""
+
+    action: Literal["pin"]
+    items: Names = Field(min_length=1)
+    position: int = Field(0, ge=0, le=MAX_PLACE, description="0 is the first place")
+
+
+Rule = Annotated[Ban | Boost | Pin, Field(discriminator="action")]
+
+
+class Scene(Section):
+    """What a slate of this scene is made of."""
+
+    sources: dict[str, float] = Field(description="share of the candidate list by source; 0 switches a source off")
+    model: Literal["ranker", "retrieval"] = Field("ranker", description="what orders the candidates")
+    cache_ttl_s: int | None = Field(None, ge=0, description="life of a cached slate; null: `edge.cache_ttl_s`")
+    diversity: Diversity = Diversity()
+    caps: Caps = Caps()
+    freshness: Freshness = Freshness()
+    rules: tuple[Rule, ...] = ()
+    repetition: Repetition = Repetition()
+    explore: Explore = Explore()
+    item_life_h: float | None = Field(None, gt=0, description="older items are not shown; null: items do not age")
+
+    @field_validator("sources")
+    @classmethod
+    def _shares_fit(cls, shares: dict[str, float]) -> dict[str, float]:
+        for name, share in shares.items():
+            if name not in SOURCES:
+                raise ValueError(f"there is no source {name!r}; there are {', '.join(SOURCES)}")
+            if not 0 <= share <= 1:
+                raise ValueError(f"the share of {name} is {share:g}; it must be between 0 and 1")
+        if not 0 < sum(shares.values()) < 1 + 1e-6:
+            raise ValueError(f"the shares add up to {sum(shares.values()):g}; that must be above 0 and at most 1")
+        return shares
+
+    @field_validator("rules")
+    @classmethod
+    def _names_differ(cls, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+        names = [rule.name for rule in rules]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two rules are called {twice!r}")
+        return rules
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Every scene by its name."""
+
+    by_name: Mapping[str, Scene]
+
+    def __getitem__(self, name: str) -> Scene:
+        """The scene `name`.
+
+        Raises:
+            InvalidInput: there is none; the message lists those that are.
+        """
+        if name not in self.by_name:
+            raise InvalidInput(f"unknown scene {name!r:.80}", f"Use {', '.join(self.by_name)}")
+        return self.by_name[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.by_name
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.by_name)
+
+
+def load(settings: Settings) -> Scenes:
+    """The scenes of this installation.
+
+    Raises:
+        InvalidInput: the file of `scenes_file` cannot be used; the message names the field, the value and the file.
+    """
+    declared = _read(PACKAGED)
+    file = PACKAGED
+    if settings.scenes_file is not None:
+        file = settings.scenes_file
+        own = _read(file)
+        declared[HOME] |= own.pop(HOME, {})
+        for name, fields in own.items():
+            declared[name] = declared.get(name, declared[HOME]) | fields
+    return Scenes({name: _scene(name, fields, file) for name, fields in declared.items()})
+
+
+def _read(file: Path) -> dict[str, dict[str, Any]]:
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInput(
+            f"scenes_file {str(file)!r} cannot be read: {error.strerror}", "Correct or unset it"
+        ) from error
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"{file} is not YAML: {' '.join(str(error).split())}", "Correct the file") from error
+    scenes = {} if document is None else document
+    if not isinstance(scenes, dict) or not all(isinstance(fields, dict) for fields in scenes.values()):
+        raise InvalidInput(f"{file} is not a mapping of scenes to their fields", "See docs/scenes.md")
+    return {str(name): fields for name, fields in scenes.items()}
+
+
+def _scene(name: str, fields: dict[str, Any], file: Path) -> Scene:
+    try:
+        return Scene.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in (name, *first["loc"]))
+        raise InvalidInput(
+            f"{place!r} has value {first['input']!r:.80}: {first['msg'].lower()}", f"Correct it in {file}"
+        ) from error
