@@ -15,6 +15,8 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from tastemaker.decisions.drops import Drop
+
 Codes = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -56,6 +58,7 @@ class Candidates:
     codes: Codes  # (B, C)
     source: npt.NDArray[np.uint8]  # (B, C) position in SOURCES
     signals: Floats  # (S, B, C) what each of features.cross.SIGNALS says of it
+    dropped: tuple[Drop, ...] = ()  # what retrieval and filters took away, where that is traced
 
 
 def unite(nearest: Codes, others: Mapping[int, Codes], limit: int) -> Proposals:

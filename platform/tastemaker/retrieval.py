@@ -28,6 +28,7 @@ from tastemaker.candidates import (
     places,
     unite,
 )
+from tastemaker.decisions.drops import Drop
 from tastemaker.features import cross
 from tastemaker.features.fold_in import ItemFactors
 
@@ -74,6 +75,7 @@ class Wanted:
     segment: Codes  # (B,) position in the vocabulary, -1 for unknown
     seen: Codes  # (B, S)
     excluded: Codes  # (B, X)
+    traced: bool = False  # whether `Candidates.dropped` is wanted
 
 
 @dataclass(frozen=True)
@@ -176,11 +178,11 @@ def popular(model: Retrieval, segments: Codes) -> Codes:
     return model.popular[segments]  # the table's last row, for everybody, is also its row -1
 
 
-def candidates(found: Signals, proposals: Proposals) -> Candidates:
-    """Each proposal with what every source says of it, whoever proposed it."""
+def candidates(found: Signals, proposals: Proposals, dropped: tuple[Drop, ...] = ()) -> Candidates:
+    """Each proposal with what every source says of it, whoever proposed it, and what was `dropped` on the way."""
     heard = found.of(proposals.codes)
     heard[:, proposals.codes < 0] = 0.0
-    return Candidates(proposals.codes, proposals.source, heard)
+    return Candidates(proposals.codes, proposals.source, heard, dropped)
 
 
 def rows_of(table: torch.Tensor, codes: Codes) -> torch.Tensor:

@@ -31,6 +31,7 @@ from tastemaker_serving.pipeline import Chosen, Requests, StageClock, Steps, ToR
 from tastemaker_serving.readers import Reader
 from tastemaker_serving.stages.rank import Ranked, rank
 from tastemaker_serving.stages.reasons import reason
+from tastemaker_serving.tracing import trace_of
 
 HEALTH_PATH = "/healthz"
 HEALTH_TIMEOUT_S = 2.0
@@ -63,8 +64,9 @@ class Ranker:
         self._keep = funnel.ranked
 
     async def __call__(self, asked: ToRank) -> Ranked:
-        """The best `funnel.ranked` of each user's candidates."""
-        return rank(self._model, asked.user_vectors, asked.profiles, asked.candidates, self._keep)
+        """The best `funnel.ranked` of each user's candidates; all of them where they are traced."""
+        keep = asked.kept(self._keep)
+        return rank(self._model, asked.user_vectors, asked.profiles, asked.candidates, keep)
 
     async def ping(self) -> bool:
         """Answers when the parts are loaded."""
@@ -132,11 +134,12 @@ class Recommender:
             trails, profiles, unread = await self._reader.read(user_ids)
         excluded = self._codes([query.exclude for query in queries])
         longest = max((query.n for query in queries), default=0)
-        requests = Requests(user_ids, trails, profiles, excluded, int(time.time()), longest)
+        traced = any(query.traced for query in queries)
+        requests = Requests(user_ids, trails, profiles, excluded, int(time.time()), longest, traced)
         chosen = await pipeline.recommend(requests, self._model, self._steps, self._funnel, clock)
         degraded = unread + chosen.degraded
         with clock.stage("answer"):
-            slates = [self._slate(chosen, row, query.n, degraded) for row, query in enumerate(queries)]
+            slates = [self._slate(chosen, row, query, requests, degraded) for row, query in enumerate(queries)]
         return wire.Batch(self._version, slates, clock.stage_ms, degraded)
 
     async def _health(self) -> Response:
@@ -159,12 +162,17 @@ class Recommender:
             codes[row, : len(names)] = self._model.index.find(ids.keys_of(names))
         return codes
 
-    def _slate(self, chosen: Chosen, row: int, n: int, degraded: list[str]) -> wire.RankedSlate:
-        codes = [code for code in chosen.codes[row, :n].tolist() if code >= 0]
+    def _slate(
+        self, chosen: Chosen, row: int, query: wire.Query, requests: Requests, degraded: list[str]
+    ) -> wire.RankedSlate:
+        codes = [code for code in chosen.codes[row, : query.n].tolist() if code >= 0]
         sources = chosen.source[row, : len(codes)].tolist()
         because = chosen.because[row, : len(codes)].tolist()
         strongest = int(chosen.segment[row])
         segment = self._model.vocabulary[strongest] if strongest >= 0 else None
+        trace = None
+        if query.traced and chosen.traced is not None:
+            trace = trace_of(chosen.traced, requests, row, self._model.item_ids, self._funnel.ranked)
         return wire.RankedSlate(
             item_ids=[self._model.item_ids[code] for code in codes],
             scores=chosen.scores[row, : len(codes)].tolist(),
@@ -176,6 +184,7 @@ class Recommender:
             served_from=chosen.served_from,
             degraded=degraded,
             segment=segment,
+            trace=trace,
         )
 
 

@@ -19,6 +19,7 @@ import torch
 from tastemaker import retrieval
 from tastemaker.candidates import Candidates, Codes, Floats, pick, strongest_category
 from tastemaker.config import Funnel
+from tastemaker.decisions.drops import EXCLUDED, RETRIEVAL, SEEN, Drop
 from tastemaker.errors import Unavailable
 from tastemaker.features.tower_inputs import TowerInputs, tower_inputs
 from tastemaker.retrieval import Retrieval, Wanted, rows_of
@@ -40,6 +41,7 @@ class Requests:
     excluded: Codes  # (B, X) items that the callers refuse, -1 is padding
     now: int  # seconds since 1970
     n: int  # longest slate wanted
+    traced: bool = False  # whether `Chosen.traced` is wanted; the answer is the same
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,11 @@ class ToRank:
     user_vectors: Floats  # (B, D)
     profiles: Floats  # (B, P)
     candidates: Candidates
+    traced: bool = False
+
+    def kept(self, keep: int) -> int:
+        """How many the Ranker answers: the `keep` best, or every candidate of requests that are traced."""
+        return self.candidates.codes.shape[1] if self.traced else keep
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,15 @@ class Steps:
 
     generate: Callable[[Wanted], Awaitable[Candidates]]
     rank: Callable[[ToRank], Awaitable[Ranked]]
+
+
+@dataclass(frozen=True)
+class Traced:
+    """How the slates came about."""
+
+    candidates: Candidates
+    ranked: Ranked  # as many as the ranker answered
+    dropped: tuple[Drop, ...]  # by every stage but the ranker, whose drops are what it ranked beyond `funnel.ranked`
 
 
 @dataclass(frozen=True)
@@ -70,6 +86,7 @@ class Chosen:
     segment: Codes  # (B,) position in the vocabulary, -1 for unknown
     served_from: ServedFrom
     degraded: list[str]
+    traced: Traced | None = None
 
 
 @dataclass
@@ -107,11 +124,14 @@ async def recommend(requests: Requests, model: Personal, steps: Steps, funnel: F
         segment = strongest_category(requests.profiles[:, requests.profiles.shape[1] - len(model.vocabulary) :])
     with clock.stage("candidates"):
         history = inputs.history.astype(np.int32)
-        wanted = Wanted(user_vectors, history, inputs.preference, segment, inputs.seen, requests.excluded)
+        wanted = Wanted(
+            user_vectors, history, inputs.preference, segment, inputs.seen, requests.excluded, requests.traced
+        )
         candidates = await steps.generate(wanted)
     with clock.stage("ranking"):
-        asked = ToRank(user_vectors, requests.profiles, candidates)
-        ranked, served_from, degraded = await _ranked(asked, steps, funnel.ranked)
+        asked = ToRank(user_vectors, requests.profiles, candidates, requests.traced)
+        every, served_from, degraded = await _ranked(asked, steps, funnel.ranked)
+        ranked = every.head(funnel.ranked)
     with clock.stage("reranking"):
         relevance = log_odds(ranked) if served_from == "ranked" else ranked.scores
         picked = rerank(model, pick(candidates.codes, ranked.places, -1), relevance, requests.n, funnel.diversity)
@@ -120,7 +140,8 @@ async def recommend(requests: Requests, model: Personal, steps: Steps, funnel: F
         codes = pick(candidates.codes, places, -1)
         because = liked_neighbours(model, codes, history, inputs.preference)
     scores, source = pick(ranked.scores, picked, 0.0), pick(candidates.source, places, 0)
-    return Chosen(codes, scores, source, because, segment, served_from, degraded)
+    traced = Traced(candidates, every, candidates.dropped) if requests.traced else None
+    return Chosen(codes, scores, source, because, segment, served_from, degraded, traced)
 
 
 def embed(tower: Program, inputs: TowerInputs, profiles: Floats) -> Floats:
@@ -136,7 +157,16 @@ def generate(model: Retrieval, wanted: Wanted, limit: int) -> Candidates:
     proposed = retrieval.propose(model, wanted, signals, limit)
     unseen = filters.drop(proposed, wanted.seen)
     allowed = filters.drop(unseen.kept, wanted.excluded)
-    return retrieval.candidates(signals, allowed.kept.head(limit))
+    dropped = (
+        (
+            Drop(SEEN, unseen.removed.codes),
+            Drop(EXCLUDED, allowed.removed.codes),
+            Drop(RETRIEVAL, allowed.kept.codes[:, limit:]),
+        )
+        if wanted.traced
+        else ()
+    )
+    return retrieval.candidates(signals, allowed.kept.head(limit), dropped)
 
 
 def rerank(model: Personal, codes: Codes, scores: Floats, n: int, diversity: float) -> Codes:
@@ -148,7 +178,7 @@ async def _ranked(asked: ToRank, steps: Steps, keep: int) -> tuple[Ranked, Serve
     try:
         return await steps.rank(asked), "ranked", []
     except Unavailable:
-        return retrieval_order(asked.candidates, keep), "candidates", ["ranker"]
+        return retrieval_order(asked.candidates, asked.kept(keep)), "candidates", ["ranker"]
 
 
 def local_steps(model: Retrieval, ranking: RankingModel, funnel: Funnel) -> Steps:
@@ -158,6 +188,6 @@ def local_steps(model: Retrieval, ranking: RankingModel, funnel: Funnel) -> Step
         return generate(model, wanted, funnel.candidates)
 
     async def rank_here(asked: ToRank) -> Ranked:
-        return rank(ranking, asked.user_vectors, asked.profiles, asked.candidates, funnel.ranked)
+        return rank(ranking, asked.user_vectors, asked.profiles, asked.candidates, asked.kept(funnel.ranked))
 
     return Steps(generate_here, rank_here)

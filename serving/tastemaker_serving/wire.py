@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from tastemaker.decisions.record import Trace
 from tastemaker.types import ServedFrom
 
 PATH: Final = "/recommend"
@@ -16,7 +17,10 @@ CONTENT_TYPE: Final = "application/msgpack"
 
 
 class Query(msgspec.Struct, frozen=True):
-    """One user's request for `n` items. Items in `exclude` are left out, as are those already seen."""
+    """One user's request for `n` items. Items in `exclude` are left out, as are those already seen.
+
+    `traced` asks for `RankedSlate.trace`.
+    """
 
     request_id: str
     user_id: str
@@ -24,13 +28,15 @@ class Query(msgspec.Struct, frozen=True):
     device: str | None
     n: int
     exclude: list[str] = []
+    traced: bool = False
 
 
 class RankedSlate(msgspec.Struct, frozen=True):
     """The answer to one query; the four lists run side by side, best first, at most `n` long.
 
     `segment` is the category of the user's strongest affinity, None when nothing is known of the user.
-    `degraded` names the stages that failed or ran late for this user.
+    `degraded` names the stages that failed or ran late for this user. `propensities` are the probabilities with which
+    each item came to its place, where chance had a part in it; empty means that it had none.
     """
 
     item_ids: list[str]
@@ -40,6 +46,8 @@ class RankedSlate(msgspec.Struct, frozen=True):
     served_from: ServedFrom
     degraded: list[str] = []
     segment: str | None = None
+    propensities: list[float] = []
+    trace: Trace | None = None
 
 
 class Batch(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ import pytest
 from tastemaker.bundle import Bundle
 from tastemaker.candidates import Candidates
 from tastemaker.config import Funnel
+from tastemaker.decisions.drops import EXCLUDED, RETRIEVAL
 from tastemaker.errors import Unavailable
 from tastemaker.features import trail
 from tastemaker.features.profile import profile_width
@@ -28,10 +29,10 @@ def trail_of(*items: int) -> trail.Trail:
     return records
 
 
-def requests(*trails: trail.Trail, excluded: int = -1, n: int = 10) -> Requests:
+def requests(*trails: trail.Trail, excluded: int = -1, n: int = 10, traced: bool = False) -> Requests:
     users = [f"u{number}" for number in range(len(trails))]
     profiles = np.zeros((len(users), profile_width(20)), dtype=np.float32)
-    return Requests(users, trails, profiles, np.full((len(users), 1), excluded, dtype=np.int32), NOW, n)
+    return Requests(users, trails, profiles, np.full((len(users), 1), excluded, dtype=np.int32), NOW, n, traced)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,28 @@ async def test_an_excluded_item_does_not_come(personal: models.Personal, steps: 
     after = await pipeline.recommend(requests(trail_of(1), excluded=first), personal, steps, FUNNEL, clock)
 
     assert first not in after.codes[0]
+
+
+async def test_a_trace_has_every_candidate_once_and_changes_nothing(personal: models.Personal, steps: Steps) -> None:
+    trails = trail_of(1, 2, 3), trail_of(7), trail_of()
+    excluded = int((await pipeline.recommend(requests(*trails), personal, steps, FUNNEL, StageClock())).codes[1, 0])
+    plain, traced = [
+        await pipeline.recommend(
+            requests(*trails, excluded=excluded, traced=wanted), personal, steps, FUNNEL, StageClock()
+        )
+        for wanted in (False, True)
+    ]
+    assert plain.codes.tolist() == traced.codes.tolist()
+    assert (plain.traced is None, plain.scores.tolist()) == (True, traced.scores.tolist())
+    assert traced.traced is not None
+    assert traced.traced.ranked.places.shape == (3, 100)
+    dropped = {drop.stage: drop.codes for drop in traced.traced.dropped}
+    assert (dropped[EXCLUDED] == excluded).any(axis=1).tolist() == [True, True, True]
+    for row in range(3):
+        candidates = set(traced.traced.candidates.codes[row].tolist())
+        assert len(candidates) == 100
+        assert not candidates & set(dropped[RETRIEVAL][row].tolist())
+        assert set(traced.codes[row].tolist()) <= candidates
 
 
 async def test_a_catalogue_that_was_all_seen_leaves_an_empty_slate(personal: models.Personal, steps: Steps) -> None:

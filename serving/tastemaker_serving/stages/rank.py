@@ -34,6 +34,10 @@ class Ranked:
     places: Codes  # (B, R)
     scores: Floats  # (B, R)
 
+    def head(self, keep: int) -> Ranked:
+        """The best `keep`."""
+        return Ranked(self.places[:, :keep], self.scores[:, :keep])
+
 
 def rank(model: RankingModel, user_vectors: Floats, profiles: Floats, candidates: Candidates, keep: int) -> Ranked:
     """Score C candidates of each of B users and keep the `keep` best.

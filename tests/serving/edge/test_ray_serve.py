@@ -33,8 +33,8 @@ def silent_port() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def query(name: str = "a", n: int = 1) -> wire.Query:
-    return wire.Query(name, "7", "home", None, n)
+def query(name: str = "a", n: int = 1, *, traced: bool = False) -> wire.Query:
+    return wire.Query(name, "7", "home", None, n, traced=traced)
 
 
 async def test_queries_of_one_moment_share_a_post(ray: FakeRay) -> None:
@@ -43,6 +43,12 @@ async def test_queries_of_one_moment_share_a_post(ray: FakeRay) -> None:
     assert [len(answer.slate.item_ids) for answer in answers] == [1, 2, 3]
     assert (answers[0].model_version, answers[0].stage_ms) == ("model-1", {"rank": 1.5})
     assert [len(batch) for batch in ray.batches] == [3]
+
+
+async def test_a_traced_query_travels_alone(ray: FakeRay) -> None:
+    async with recommender_on(ray.port) as recommender:
+        await asyncio.gather(*(recommender.ask(query(n=n, traced=n == 2)) for n in (1, 2, 3)))
+    assert sorted(sorted(query.n for query in batch) for batch in ray.batches) == [[1, 3], [2]]
 
 
 async def test_a_refusal_is_unavailable_and_three_stop_the_asking(ray: FakeRay) -> None:
