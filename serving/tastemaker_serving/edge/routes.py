@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import uuid
 from datetime import UTC, datetime
 
-import msgspec
 import prometheus_client
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -16,7 +13,7 @@ from starlette.responses import Response
 from tastemaker.errors import InvalidInput, NotFound, Unavailable
 from tastemaker.events import schema, stream
 from tastemaker.metrics import CLICKS, EVENTS
-from tastemaker.types import Event, Slate
+from tastemaker.types import Event
 from tastemaker_serving import wire
 from tastemaker_serving.edge import documents, ladder, parameters
 from tastemaker_serving.edge.answers import Accepted, Alive, Dependency, ItemList, Readiness
@@ -24,15 +21,13 @@ from tastemaker_serving.edge.auth import authorize_writer
 from tastemaker_serving.edge.breaker import Breaker
 from tastemaker_serving.edge.ladder import Rung
 from tastemaker_serving.edge.recommend import recommend, seen_items, trail_of
+from tastemaker_serving.edge.requests import edge_of, json_answer, json_body, path_id, request_id
 from tastemaker_serving.edge.state import Edge
 from tastemaker_serving.edge.stopwatch import Stopwatch
 
 RECOMMENDATIONS = "/v1/users/{user_id}/recommendations"
-MAX_BODY = 1 << 20
-REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 router = APIRouter()
-_encode = msgspec.json.Encoder().encode
 
 
 @router.get(RECOMMENDATIONS, **documents.SLATE)
@@ -42,14 +37,14 @@ async def get_recommendations(request: Request) -> Response:
     wanted = parameters.parse(request.scope["query_string"], parameters.SlateParameters)
     _ = edge.scenes[wanted.scene]  # refuses an unknown one
     query = wire.Query(
-        request_id=_request_id(request),
-        user_id=_path_id(request, "user_id"),
+        request_id=request_id(request),
+        user_id=path_id(request, "user_id"),
         scene=wanted.scene,
         device=wanted.device,
         n=wanted.n or edge.settings.serving.funnel.slate,
         exclude=wanted.exclude,
     )
-    return _json(await recommend(edge, query, force_refresh=wanted.force_refresh))
+    return json_answer(await recommend(edge, query, force_refresh=wanted.force_refresh))
 
 
 @router.get("/v1/items/{item_id}/similar", **documents.SIMILAR)
@@ -58,7 +53,7 @@ async def get_similar(request: Request) -> Response:
     edge = edge_of(request)
     shelf = edge.shelf
     wanted = parameters.parse(request.scope["query_string"], parameters.SimilarParameters)
-    item_id = _path_id(request, "item_id")
+    item_id = path_id(request, "item_id")
     code = shelf.code_of.get(item_id)
     if code is None:
         raise NotFound(f"no item {item_id!r:.80} in the catalogue", "Use the item_id of a slate or of the item data")
@@ -98,7 +93,7 @@ async def post_events(request: Request) -> Response:
     authorize_writer(request.headers.get("authorization"), edge.settings.edge.api_key)
     parameters.parse(request.scope["query_string"], parameters.NoParameters)
     try:
-        events = schema.parse(await _json_body(request), edge.settings, datetime.now(UTC))
+        events = schema.parse(await json_body(request), edge.settings, datetime.now(UTC))
     except InvalidInput:
         EVENTS.labels("", "refused").inc()
         raise
@@ -107,13 +102,13 @@ async def post_events(request: Request) -> Response:
     for event in events:
         EVENTS.labels(event.event_type, "accepted").inc()
         _note_click(edge, event)
-    return _json(Accepted([event.event_id for event in events]), status=202)
+    return json_answer(Accepted([event.event_id for event in events]), status=202)
 
 
 @router.get("/healthz", **documents.ALIVE)
 async def get_health(request: Request) -> Response:
     """Whether the process answers; asks nobody else."""
-    return _json(Alive())
+    return json_answer(Alive())
 
 
 @router.get("/readyz", **documents.READY)
@@ -122,7 +117,7 @@ async def get_readiness(request: Request) -> Response:
     edge = edge_of(request)
     shelf = edge.shelf
     redis, ray = await asyncio.gather(_ask(edge.redis_breaker), _ask(edge.colours.breaker))
-    return _json(
+    return json_answer(
         Readiness(
             status="ready" if redis.up and ray.up else "degraded",
             model_version=shelf.version,
@@ -147,12 +142,6 @@ def _note_click(edge: Edge, event: Event) -> None:
     edge.colours.meter.clicked(edge.colours.target_of(event.user_id).colour, event.user_id)
 
 
-def edge_of(request: Request) -> Edge:
-    """What the process holds; the app's lifespan put it there."""
-    edge: Edge = request.app.state.edge
-    return edge
-
-
 async def _ask(breaker: Breaker) -> Dependency:
     try:
         with breaker:
@@ -166,32 +155,4 @@ def _item_list(request: Request, rungs: list[Rung], n: int | None, leave_out: se
     edge = edge_of(request)
     served_from, items = ladder.climb_down(rungs, n or edge.settings.serving.funnel.slate, leave_out)
     degraded = tuple(watch.degraded)
-    return _json(ItemList(_request_id(request), items, edge.shelf.version, served_from, degraded))
-
-
-async def _json_body(request: Request) -> bytes:
-    """The body, when it says that it is JSON: browsers then ask before they send it from another site."""
-    kind = request.headers.get("content-type", "")
-    if kind.partition(";")[0].strip().lower() != "application/json":
-        raise InvalidInput(f"Content-Type is {kind!r:.80}", "Send `Content-Type: application/json`")
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise InvalidInput(f"the body has more than {MAX_BODY} bytes", "Send fewer events at a time")
-    return body
-
-
-def _path_id(request: Request, name: str) -> str:
-    value: str = request.path_params[name]
-    parameters.check_id(name, value)
-    return value
-
-
-def _request_id(request: Request) -> str:
-    given = request.headers.get("x-request-id", "")
-    return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-
-
-def _json(answer: Slate | ItemList | Accepted | Alive | Readiness, status: int = 200) -> Response:
-    return Response(_encode(answer), status, media_type="application/json")
+    return json_answer(ItemList(request_id(request), items, edge.shelf.version, served_from, degraded))
