@@ -48,8 +48,18 @@ class Edge(Section):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=1, le=65535)
     api_key: SecretStr | None = Field(
-        None, description="writers send `Authorization: Bearer KEY`; required beyond loopback"
+        None,
+        description="may do everything: `Authorization: Bearer KEY`; this or `keys_file` is required beyond loopback",
     )
+    keys_file: Path | None = Field(
+        None,
+        description="keys as `tastemaker keys export` prints them: known beside those in Redis, and while it is away",
+    )
+    open_reads: bool = Field(True, description="whether who shows no key may read")
+    rate_limit: float | None = Field(
+        None, gt=0, description="requests per second of one key at one edge process; bursts of one second's worth"
+    )
+    max_body_bytes: int = Field(1 << 20, ge=1024, description="a larger body is refused with 413")
     deadline_ms: int = Field(800, ge=1, description="after this the answer falls one step of the ladder")
     cache_ttl_s: int = Field(300, ge=0, description="life of a cached slate; 0 switches the cache off")
     stale_ttl_s: int = Field(86_400, ge=0, description="how long an old slate may still serve as a fallback")

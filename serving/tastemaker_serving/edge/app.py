@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,14 +21,12 @@ from starlette.routing import Mount, Route
 
 from tastemaker import scenes
 from tastemaker.config import Settings
-from tastemaker.errors import TastemakerError
+from tastemaker.errors import TastemakerError, Unauthorized
 from tastemaker_serving.edge import shelf, state
+from tastemaker_serving.edge.admission import Gate, check_exposure
 from tastemaker_serving.edge.answers import Problem
-from tastemaker_serving.edge.auth import check_exposure
 from tastemaker_serving.edge.measure import Measured
 from tastemaker_serving.edge.routes import RECOMMENDATIONS, get_recommendations, router
-
-RETRY_AFTER_S = 1
 
 
 def run(settings: Settings, bundle_path: Path | None, model_version: str | None, redis_url: str) -> None:
@@ -55,16 +54,17 @@ def create_app(
         model_version: what answers from memory call the bundle; by default what it calls itself.
 
     Raises:
-        InvalidInput: it would listen beyond this machine without an API key, or the scenes cannot be used.
+        InvalidInput: it would listen beyond this machine without an API key, or its keys or scenes cannot be used.
         NotFound, BundleMismatch: the bundle cannot be used.
     """
     check_exposure(settings.edge)
+    gate = Gate(settings.edge)
     declared = scenes.load(settings)
     loaded = shelf.load(bundle_path, model_version) if bundle_path else None
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with state.opened(settings, declared, loaded, redis_url) as edge:
+        async with state.opened(settings, declared, gate, loaded, redis_url) as edge:
             app.state.edge = edge
             yield
 
@@ -89,7 +89,11 @@ def create_app(
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, TastemakerError)
-    headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_AFTER_S)}}.get(error.status)
+    headers = {}
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(math.ceil(error.retry_after_s))
     return _problem(error.status, Problem(error.problem, error.remedy), headers)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -10,6 +9,7 @@ from fastapi import Security
 from fastapi.security import HTTPBearer
 
 from tastemaker.events.schema import MAX_EVENTS, EventForm
+from tastemaker.keys import Scope
 from tastemaker.types import Slate, SlateItem
 from tastemaker_serving.edge.answers import Accepted, Alive, Dependency, ItemList, Problem, Readiness
 from tastemaker_serving.edge.parameters import SimilarParameters, SlateParameters, TrendingParameters, openapi
@@ -25,44 +25,93 @@ _READY = Readiness("ready", "a1b2c3d4e5f6", 9742, {"redis": Dependency(True), "r
 _EVENT = {"user_id": "42", "item_id": "318", "event_type": "rating", "value": 4.5}
 
 _BAD = ("the request cannot be used", "query parameter 'n' is '0'", "Expected int >= 1")
-_NO_KEY = ("the caller did not show the API key", "this call needs the API key", "Send `Authorization: Bearer KEY`")
 _NO_ITEM = ("no such item", "no item 'x' in the catalogue", "Use the item_id of a slate or of the item data")
+_TOO_LARGE = (
+    "the body is too large",
+    "the body has more than 1048576 bytes",
+    "Send less at a time (edge.max_body_bytes)",
+)
+_NOT_JSON = ("the body is not JSON", "Content-Type is 'text/plain'", "Send `Content-Type: application/json`")
 _AWAY = (
-    "the stream does not answer; `Retry-After` says when to try again",
+    "a dependency does not answer; `Retry-After` says when to try again",
     "Redis does not answer",
     "Try again in a moment",
 )
+_GUARDED = {
+    "e401": (
+        "the caller shows no API key that is known, where one is needed",
+        "this call needs an API key",
+        "Send `Authorization: Bearer KEY` with a key of `tastemaker keys create`",
+    ),
+    "e403": (
+        "the key has other scopes",
+        "key 5f1c3d0e8a7b has the scopes read; this call needs write",
+        "Use a key of `tastemaker keys create --scope write`",
+    ),
+    "e429": (
+        "the caller asks more often than it may; `Retry-After` says when to try again",
+        "key 5f1c3d0e8a7b may send 100 requests per second",
+        "Wait as long as `Retry-After` says",
+    ),
+}
+_RETRY_AFTER = {"Retry-After": {"description": "seconds to wait", "schema": {"type": "integer", "minimum": 1}}}
+_KEY = Security(HTTPBearer(auto_error=False, description="A key of `tastemaker keys create`, or `edge.api_key`"))
 
 
-def _answer(model: type, example: Any, status: int = 200, **errors: tuple[str, str, str]) -> dict[str, Any]:
-    """Keyword arguments of a route; `errors` are named by their status, as in `e404`."""
-    shown = asdict(example)
+def answer(
+    model: type, example: Any, status: int = 200, *, scope: Scope | None = None, **errors: tuple[str, str, str]
+) -> dict[str, Any]:
+    """Keyword arguments of a route.
+
+    Args:
+        scope: what `requests.admitted` asks for; its refusals are documented, too.
+        errors: meaning, example and remedy by status, as in `e404`.
+    """
+    shown = msgspec.to_builtins(example)
     responses: dict[int, dict[str, Any]] = {status: {"content": {"application/json": {"example": shown}}}}
-    for name, (meaning, error, remedy) in errors.items():
+    for name, (meaning, error, remedy) in (errors | (_GUARDED if scope else {})).items():
         content = {"application/json": {"example": {"error": error, "remedy": remedy}}}
-        responses[int(name[1:])] = {"model": Problem, "description": meaning, "content": content}
-    return {"response_model": model, "status_code": status, "responses": responses}
+        code = int(name[1:])
+        responses[code] = {"model": Problem, "description": meaning, "content": content}
+        if code in (429, 503):
+            responses[code]["headers"] = _RETRY_AFTER
+    # Documents the key; `requests.admitted` checks it.
+    guard = {"dependencies": [_KEY]} if scope else {}
+    return {"response_model": model, "status_code": status, "responses": responses, **guard}
 
 
-def _body() -> dict[str, Any]:
+def reading(document: dict[str, Any]) -> dict[str, Any]:
+    """The `openapi_extra` of a call that needs no key while `edge.open_reads` is on."""
+    return {"openapi_extra": document | {"security": [{}]}}
+
+
+def body(schema: dict[str, Any], example: Any) -> dict[str, Any]:
+    """The `openapi_extra` of a call that takes JSON."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
+
+
+def _events() -> dict[str, Any]:
     event = msgspec.json.schema(EventForm)["$defs"][EventForm.__name__]
-    schema = {"oneOf": [event, {"type": "array", "items": event, "maxItems": MAX_EVENTS}]}
-    content = {"application/json": {"schema": schema, "example": _EVENT}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"oneOf": [event, {"type": "array", "items": event, "maxItems": MAX_EVENTS}]}
 
 
-SLATE = _answer(Slate, _SLATE, e400=_BAD) | {"openapi_extra": openapi(["user_id"], SlateParameters)}
-SIMILAR = _answer(ItemList, _SIMILAR, e400=_BAD, e404=_NO_ITEM) | {
-    "openapi_extra": openapi(["item_id"], SimilarParameters)
-}
-TRENDING = _answer(ItemList, _TRENDING, e400=_BAD) | {"openapi_extra": openapi([], TrendingParameters)}
-EVENTS = _answer(Accepted, Accepted([_REQUEST_ID]), 202, e400=_BAD, e401=_NO_KEY, e503=_AWAY) | {
-    "openapi_extra": _body(),
-    # Documents the key; `authorize_writer` checks it.
-    "dependencies": [Security(HTTPBearer(auto_error=False, description="`edge.api_key`, where one is set"))],
-}
-ALIVE = _answer(Alive, Alive())
-READY = _answer(Readiness, _READY)
+SLATE = answer(Slate, _SLATE, scope="read", e400=_BAD, e503=_AWAY) | reading(openapi(["user_id"], SlateParameters))
+SIMILAR = answer(ItemList, _SIMILAR, scope="read", e400=_BAD, e404=_NO_ITEM, e503=_AWAY) | reading(
+    openapi(["item_id"], SimilarParameters)
+)
+TRENDING = answer(ItemList, _TRENDING, scope="read", e400=_BAD, e503=_AWAY) | reading(openapi([], TrendingParameters))
+EVENTS = answer(
+    Accepted,
+    Accepted([_REQUEST_ID]),
+    202,
+    scope="write",
+    e400=_BAD,
+    e413=_TOO_LARGE,
+    e415=_NOT_JSON,
+    e503=_AWAY,
+) | {"openapi_extra": body(_events(), _EVENT)}
+ALIVE = answer(Alive, Alive())
+READY = answer(Readiness, _READY, e503=_AWAY)
 METRICS: dict[str, Any] = {
     "response_model": None,
     "responses": {200: {"content": {"text/plain": {"example": "tastemaker_slates_total 1.0"}}}},

@@ -10,14 +10,25 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tastemaker.errors import InvalidInput
+from tastemaker.errors import TooLarge, UnsupportedMedia
+from tastemaker.keys import Scope
 from tastemaker_serving.edge import parameters
 from tastemaker_serving.edge.state import Edge
 
-MAX_BODY = 1 << 20
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _encode = msgspec.json.Encoder().encode
+
+
+def admitted(request: Request, scope: Scope) -> Edge:
+    """What the process holds, for a caller who may do what needs `scope`.
+
+    Raises:
+        Unauthorized, Forbidden, TooManyRequests: see `Gate.admit`.
+    """
+    edge = edge_of(request)
+    edge.gate.admit(request.headers.get("authorization"), scope)
+    return edge
 
 
 def edge_of(request: Request) -> Edge:
@@ -30,16 +41,18 @@ async def json_body(request: Request) -> bytes:
     """The body, when it says that it is JSON: browsers then ask before they send it from another site.
 
     Raises:
-        InvalidInput: it says something else, or is too long.
+        UnsupportedMedia: it says something else.
+        TooLarge: it has more than `edge.max_body_bytes`.
     """
     kind = request.headers.get("content-type", "")
     if kind.partition(";")[0].strip().lower() != "application/json":
-        raise InvalidInput(f"Content-Type is {kind!r:.80}", "Send `Content-Type: application/json`")
+        raise UnsupportedMedia(f"Content-Type is {kind!r:.80}", "Send `Content-Type: application/json`")
+    limit = edge_of(request).settings.edge.max_body_bytes
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_BODY:
-            raise InvalidInput(f"the body has more than {MAX_BODY} bytes", "Send less at a time")
+        if len(body) > limit:
+            raise TooLarge(f"the body has more than {limit} bytes", "Send less at a time (edge.max_body_bytes)")
     return body
 
 

@@ -10,18 +10,17 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tastemaker.errors import InvalidInput, NotFound, Unavailable
+from tastemaker.errors import InvalidInput, NotFound, TastemakerError, Unavailable
 from tastemaker.events import schema, stream
 from tastemaker.metrics import CLICKS, EVENTS
 from tastemaker.types import Event
 from tastemaker_serving import wire
 from tastemaker_serving.edge import documents, ladder, parameters
 from tastemaker_serving.edge.answers import Accepted, Alive, Dependency, ItemList, Readiness
-from tastemaker_serving.edge.auth import authorize_writer
 from tastemaker_serving.edge.breaker import Breaker
 from tastemaker_serving.edge.ladder import Rung
 from tastemaker_serving.edge.recommend import recommend, seen_items, trail_of
-from tastemaker_serving.edge.requests import edge_of, json_answer, json_body, path_id, request_id
+from tastemaker_serving.edge.requests import admitted, edge_of, json_answer, json_body, path_id, request_id
 from tastemaker_serving.edge.state import Edge
 from tastemaker_serving.edge.stopwatch import Stopwatch
 
@@ -33,7 +32,7 @@ router = APIRouter()
 @router.get(RECOMMENDATIONS, **documents.SLATE)
 async def get_recommendations(request: Request) -> Response:
     """A personal slate. A user never heard of gets what is popular; `served_from` names the rung that answered."""
-    edge = edge_of(request)
+    edge = admitted(request, "read")
     wanted = parameters.parse(request.scope["query_string"], parameters.SlateParameters)
     _ = edge.scenes[wanted.scene]  # refuses an unknown one
     query = wire.Query(
@@ -50,7 +49,7 @@ async def get_recommendations(request: Request) -> Response:
 @router.get("/v1/items/{item_id}/similar", **documents.SIMILAR)
 async def get_similar(request: Request) -> Response:
     """Items that the same users took to, topped up with what is popular in the item's categories."""
-    edge = edge_of(request)
+    edge = admitted(request, "read")
     shelf = edge.shelf
     wanted = parameters.parse(request.scope["query_string"], parameters.SimilarParameters)
     item_id = path_id(request, "item_id")
@@ -72,7 +71,7 @@ async def get_similar(request: Request) -> Response:
 @router.get("/v1/trending", **documents.TRENDING)
 async def get_trending(request: Request) -> Response:
     """What users take to now, topped up with what has been popular all along."""
-    edge = edge_of(request)
+    edge = admitted(request, "read")
     shelf, hot = edge.shelf, edge.trending.hot(edge.shelf)
     wanted = parameters.parse(request.scope["query_string"], parameters.TrendingParameters)
     category = wanted.category
@@ -89,12 +88,11 @@ async def get_trending(request: Request) -> Response:
 @router.post("/v1/events", **documents.EVENTS)
 async def post_events(request: Request) -> Response:
     """Take one event or a list of them, all or none. Send an `event_id` of your own and a retry counts once."""
-    edge = edge_of(request)
-    authorize_writer(request.headers.get("authorization"), edge.settings.edge.api_key)
+    edge = admitted(request, "write")
     parameters.parse(request.scope["query_string"], parameters.NoParameters)
     try:
         events = schema.parse(await json_body(request), edge.settings, datetime.now(UTC))
-    except InvalidInput:
+    except TastemakerError:
         EVENTS.labels("", "refused").inc()
         raise
     with edge.redis_breaker:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import cast
 
@@ -20,6 +20,7 @@ from tastemaker.config import Settings
 from tastemaker.errors import Unavailable
 from tastemaker.rollout.routing import Routing, Target
 from tastemaker.scenes import Scenes
+from tastemaker_serving.edge.admission import Gate
 from tastemaker_serving.edge.breaker import Breaker
 from tastemaker_serving.edge.cache import SlateCache
 from tastemaker_serving.edge.colours import Colours
@@ -42,6 +43,7 @@ class Edge:
 
     settings: Settings
     scenes: Scenes
+    gate: Gate
     shelves: Shelves
     redis: Redis
     redis_breaker: Breaker
@@ -68,7 +70,9 @@ class Edge:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, scenes: Scenes, shelf: Shelf | None, redis_url: str) -> AsyncIterator[Edge]:
+async def opened(
+    settings: Settings, scenes: Scenes, gate: Gate, shelf: Shelf | None, redis_url: str
+) -> AsyncIterator[Edge]:
     """An edge that serves. Neither Redis nor Ray need answer now or later.
 
     With a shelf, its version is what `settings.serving` answers until a routing document says otherwise.
@@ -76,10 +80,13 @@ async def opened(settings: Settings, scenes: Scenes, shelf: Shelf | None, redis_
     redis = connect(redis_url)
     async with ClientSession(cookie_jar=DummyCookieJar()) as client:
         redis_breaker = Breaker("Redis", lambda: cast("Awaitable[bool]", redis.ping()), (RedisError, OSError))
+        with suppress(Unavailable):
+            await gate.refresh(redis, redis_breaker)
         meter = Meter(redis, redis_breaker)
         edge = Edge(
             settings=settings,
             scenes=scenes,
+            gate=gate,
             shelves=Shelves(shelf),
             redis=redis,
             redis_breaker=redis_breaker,
@@ -93,6 +100,7 @@ async def opened(settings: Settings, scenes: Scenes, shelf: Shelf | None, redis_
                 ("trending items", edge.trending.keep_fresh()),
                 ("changes of routing", edge.colours.keep_following(redis, redis_breaker)),
                 ("a new catalogue", edge.shelves.keep_current(edge.colours)),
+                ("changes of API keys", gate.keep_current(redis, redis_breaker)),
                 ("measuring", meter.keep_flushing()),
             )
         ]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from redis import Redis
 
+from tastemaker import keys
 from tastemaker.errors import InvalidInput
 from tastemaker.events.stream import STREAM
 from tastemaker.features import trail
@@ -238,18 +240,18 @@ async def test_events_without_redis_may_be_sent_again(alone: httpx.AsyncClient) 
 
 
 @pytest.mark.parametrize(
-    ("body", "kind", "named"),
+    ("body", "kind", "status", "named"),
     [
-        ("{", "application/json", "JSON"),
-        ('{"user_id": "7"}', "application/json", "item_id"),
-        ('{"user_id": "7", "item_id": "i1", "event_type": "stare"}', "application/json", "stare"),
-        ("{}", "text/plain", "Content-Type"),
-        (" " * (1 << 20) + "[]", "application/json", "bytes"),
+        ("{", "application/json", 400, "JSON"),
+        ('{"user_id": "7"}', "application/json", 400, "item_id"),
+        ('{"user_id": "7", "item_id": "i1", "event_type": "stare"}', "application/json", 400, "stare"),
+        ("{}", "text/plain", 415, "Content-Type"),
+        (" " * (1 << 20) + "[]", "application/json", 413, "bytes"),
     ],
 )
-async def test_bad_events_are_refused(alone: httpx.AsyncClient, body: str, kind: str, named: str) -> None:
+async def test_bad_events_are_refused(alone: httpx.AsyncClient, body: str, kind: str, status: int, named: str) -> None:
     answer = await alone.post("/v1/events", content=body, headers={"Content-Type": kind})
-    assert answer.status_code == 400
+    assert answer.status_code == status
     assert named in answer.json()["error"]
 
 
@@ -262,6 +264,22 @@ async def test_writers_show_the_key(ray: FakeRay, bundle_path: Path, redis_url: 
         accepted = await client.post("/v1/events", json=EVENT, headers={"Authorization": "Bearer secret"})
         assert accepted.status_code == 202
         assert (await client.get(SLATE)).status_code == 200
+
+
+async def test_keys_have_scopes_and_rates(ray: FakeRay, bundle_path: Path, redis_url: str, tmp_path: Path) -> None:
+    (reader, kept), (writer, other) = (keys.make([scope], datetime.now(UTC)) for scope in ("read", "write"))
+    (tmp_path / "keys.json").write_bytes(keys.encode_file([kept, other]))
+    settings = settings_for(ray.port, keys_file=tmp_path / "keys.json", open_reads=False, rate_limit=2)
+    async with serving(settings, bundle_path, redis_url) as client:
+        assert (await client.get(SLATE)).status_code == 401
+        mine = {"Authorization": f"Bearer {reader}"}
+        assert [(await client.get(SLATE, headers=mine)).status_code for _ in range(2)] == [200, 200]
+        limited = await client.get(SLATE, headers=mine)
+        assert limited.status_code == 429
+        assert limited.headers["retry-after"] == "1"
+        forbidden = await client.get(SLATE, headers={"Authorization": f"Bearer {writer}"})
+        assert forbidden.status_code == 403
+        assert "write" in forbidden.json()["error"]
 
 
 def test_an_open_port_without_a_key_is_refused(bundle_path: Path) -> None:
@@ -309,4 +327,5 @@ async def test_openapi_documents_parameters_answers_and_errors(alone: httpx.Asyn
     events = document["paths"]["/v1/events"]["post"]
     assert "requestBody" in events
     assert events["security"] == [{name: []} for name in document["components"]["securitySchemes"]]
+    assert slate["security"] == [*events["security"], {}]
     assert (await alone.get("/docs")).status_code == 200
