@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +22,13 @@ Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 T = TypeVar("T", bound=np.generic)
 
-SOURCES: Final = ("two-tower", "item-to-item", "als", "content", "popular")
+SOURCES: Final = ("two-tower", "item-to-item", "als", "content", "popular", "session", "trending", "explore")
 """Names of the candidate sources; `Proposals.source` holds their positions."""
-TWO_TOWER, ITEM_TO_ITEM, ALS, CONTENT, POPULAR = range(len(SOURCES))
+TWO_TOWER, ITEM_TO_ITEM, ALS, CONTENT, POPULAR, SESSION, TRENDING, EXPLORE = range(len(SOURCES))
 
-SHARES: Final = {ITEM_TO_ITEM: 0.35, ALS: 0.15, CONTENT: 0.05, POPULAR: 0.1}
-"""Places of the list kept for these sources; the two-tower search has the rest, and what they leave empty."""
+Shares = Mapping[int, float]
+"""What part of the candidate list is kept for each source; one that is not here is switched off. The two-tower search,
+where it is on, has what the others leave: its own part is not looked at."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Candidates:
     source: npt.NDArray[np.uint8]  # (B, C) position in SOURCES
     signals: Floats  # (S, B, C) what each of features.cross.SIGNALS says of it
     dropped: tuple[Drop, ...] = ()  # what retrieval and filters took away, where that is traced
+    silent: tuple[str, ...] = ()  # names of the sources that failed or ran late
 
 
 def unite(nearest: Codes, others: Mapping[int, Codes], limit: int) -> Proposals:
@@ -68,10 +70,10 @@ def unite(nearest: Codes, others: Mapping[int, Codes], limit: int) -> Proposals:
     rest of the search, which fills the places of doubles and of what filters remove.
 
     Args:
-        nearest: what the two-tower search found, best first (B, k).
-        others: by source, best first (B, at most `places(source, limit)`).
+        nearest: what the two-tower search found, best first (B, k); k is 0 where it is switched off or was dropped.
+        others: by source, best first (B, at most its share of `limit`).
     """
-    lead = limit - sum(codes.shape[1] for codes in others.values())
+    lead = max(limit - sum(codes.shape[1] for codes in others.values()), 0)
     lists = (nearest[:, :lead], *others.values(), nearest[:, lead:])
     names = np.array([TWO_TOWER, *others, TWO_TOWER], dtype=np.uint8)
     codes = np.concatenate(lists, axis=1)
@@ -79,9 +81,25 @@ def unite(nearest: Codes, others: Mapping[int, Codes], limit: int) -> Proposals:
     return _without_doubles(Proposals(codes, np.broadcast_to(source, codes.shape)))
 
 
-def places(source: int, limit: int) -> int:
-    """How many of a list of `limit` are kept for `source`."""
-    return int(limit * SHARES[source])
+def together(parts: Sequence[tuple[npt.NDArray[np.intp], Proposals]]) -> Proposals:
+    """One batch of the proposals for parts of it; each part says which rows it has, and every row is in one of them."""
+    rows = sum(len(places) for places, _ in parts)
+    width = max(proposals.codes.shape[1] for _, proposals in parts)
+    codes, source = np.full((rows, width), -1, dtype=np.int32), np.zeros((rows, width), dtype=np.uint8)
+    for places, proposals in parts:
+        codes[places, : proposals.codes.shape[1]] = proposals.codes
+        source[places, : proposals.codes.shape[1]] = proposals.source
+    return Proposals(codes, source)
+
+
+def shares_of(sources: Mapping[str, float]) -> Shares:
+    """The shares of a scene, whose sources go by their names, in the order of SOURCES."""
+    return {place: sources[name] for place, name in enumerate(SOURCES) if sources.get(name, 0.0) > 0}
+
+
+def places(shares: Shares, source: int, limit: int) -> int:
+    """How many of a list of `limit` are kept for `source`, which is not the two-tower search."""
+    return int(limit * shares.get(source, 0.0))
 
 
 def largest(scores: Floats, k: int) -> Codes:
@@ -111,21 +129,6 @@ def among(codes: Codes, items: Codes) -> Mask:
     np.put_along_axis(marked, items, True, axis=1)
     marked[:, -1] = False  # the spare column took the padding
     return np.take_along_axis(marked, codes, axis=1)
-
-
-def popular_table(document: Mapping[str, Any], vocabulary: Sequence[str], width: int) -> Codes:
-    """The bundle's `popularity` document as codes (G + 1, width), best first.
-
-    Row g is for segment g of the vocabulary, the last for everybody; a segment's short list goes on with the overall
-    one.
-    """
-    overall: list[int] = document["overall"]
-    rows = [[*document["segment"].get(name, ()), *overall] for name in vocabulary] + [overall]
-    table = np.full((len(rows), width), -1, dtype=np.int32)
-    for row, codes in enumerate(rows):
-        unique = list(dict.fromkeys(codes))[:width]
-        table[row, : len(unique)] = unique
-    return table
 
 
 def strongest_category(affinity: Floats) -> Codes:

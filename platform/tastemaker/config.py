@@ -110,12 +110,24 @@ class Funnel(Section):
     diversity: float = Field(0.05, ge=0, le=1, description="weight of it in maximal marginal relevance; 0 is off")
 
 
+class Sources(Section):
+    """The candidate sources. What they propose in each scene stands in the scenes."""
+
+    budget_ms: int = Field(150, ge=1, description="of each source for one batch; one that runs late is left out of it")
+    budgets_ms: dict[str, Annotated[int, Field(ge=1)]] = Field({}, description="of single sources, by name")
+
+    def of(self, source: str) -> int:
+        """The budget of `source` in milliseconds."""
+        return self.budgets_ms.get(source, self.budget_ms)
+
+
 class Serving(Section):
     """Ray Serve."""
 
     host: str = "127.0.0.1"
     port: int = Field(8100, ge=1, le=65535)
     deployments: Deployments = Deployments()
+    sources: Sources = Sources()
     funnel: Funnel = Funnel()
 
 

@@ -14,11 +14,23 @@ Lists: TypeAlias = Mapping[str, Mapping[str, Sequence[int]]]
 
 
 def popular_among(lists: Lists, country: str | None, device: str | None) -> Sequence[int]:
-    """The most popular items among people like this, best first; none where neither is known.
+    """The most popular items among people like this, best first; none where neither is known."""
+    column, value = segment_among(lists, country, device)
+    return lists[column][value] if column else ()
+
+
+def segment_among(
+    known: Mapping[str, Mapping[str, object]], country: str | None, device: str | None
+) -> tuple[str, str]:
+    """Which of the `known` segments, by column and value, the largest first, tells most of people like this.
 
     A country says more than a device, unless it is the one that most come from, which is what everybody's list is of.
+
+    Returns:
+        Column and value, empty where neither is known.
     """
-    countries, devices = lists.get(columns.COUNTRY, {}), lists.get(columns.DEVICE, {})
-    here, on = countries.get(country or "", ()), devices.get(device or "", ())
+    countries, devices = known.get(columns.COUNTRY, {}), known.get(columns.DEVICE, {})
     is_home = country == next(iter(countries), None)
-    return on if is_home and on else here or on
+    if device is not None and device in devices and (is_home or country not in countries):
+        return columns.DEVICE, device
+    return (columns.COUNTRY, country) if country is not None and country in countries else ("", "")

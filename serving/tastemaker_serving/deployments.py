@@ -22,15 +22,16 @@ from redis.asyncio import Redis
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tastemaker import bundle, config, ids
-from tastemaker.candidates import SOURCES, Candidates, Codes
+from tastemaker import bundle, config, ids, retrieval, scenes
+from tastemaker.candidates import SOURCES, Candidates, Codes, shares_of
 from tastemaker.errors import Unavailable
-from tastemaker.retrieval import Wanted
+from tastemaker.popular import Person
 from tastemaker_serving import models, pipeline, wire
-from tastemaker_serving.pipeline import Chosen, Requests, StageClock, Steps, ToRank
+from tastemaker_serving.pipeline import Chosen, Requests, Seekers, StageClock, Steps, ToRank
 from tastemaker_serving.readers import Reader
 from tastemaker_serving.stages.rank import Ranked, rank
 from tastemaker_serving.stages.reasons import reason
+from tastemaker_serving.stages.sources import Panel
 from tastemaker_serving.tracing import trace_of
 
 HEALTH_PATH = "/healthz"
@@ -41,14 +42,18 @@ T = TypeVar("T")
 class CandidateGenerator:
     """Proposes candidates for a batch of users."""
 
-    def __init__(self, bundle_path: Path, funnel: config.Funnel, threads: int) -> None:
+    def __init__(self, bundle_path: Path, settings: config.Settings) -> None:
+        threads = settings.serving.deployments.candidate_generator.threads
         models.use_threads(threads)
-        self._model = models.load_retrieval(bundle.read(bundle_path, only=models.RETRIEVAL_PARTS), funnel.candidates)
-        self._limit = funnel.candidates
+        self._limit = settings.serving.funnel.candidates
+        model = models.load_retrieval(bundle.read(bundle_path, only=models.RETRIEVAL_PARTS), self._limit)
+        self._panel = Panel(retrieval.sources(model), settings.serving.sources, threads)
+        self._shares = {name: shares_of(scene.sources) for name, scene in scenes.load(settings).by_name.items()}
 
-    async def __call__(self, wanted: Wanted) -> Candidates:
+    async def __call__(self, seekers: Seekers) -> Candidates:
         """At most `funnel.candidates` for each user."""
-        return pipeline.generate(self._model, wanted, self._limit)
+        shares = [self._shares.get(scene, self._shares[scenes.HOME]) for scene in seekers.scenes]
+        return await pipeline.generate(self._panel.ask, seekers.wanted, shares, self._limit)
 
     async def ping(self) -> bool:
         """Answers when the parts are loaded."""
@@ -106,7 +111,7 @@ class Recommender:
             sizes.recommender.timeout_ms / 1e3,
         )
         self._steps = Steps(
-            generate=lambda wanted: _bounded(candidate_generator.remote(wanted), sizes.candidate_generator.timeout_ms),
+            generate=lambda asked: _bounded(candidate_generator.remote(asked), sizes.candidate_generator.timeout_ms),
             rank=lambda asked: _bounded(ranks(asked), sizes.ranker.timeout_ms),
         )
 
@@ -134,8 +139,17 @@ class Recommender:
             trails, profiles, unread = await self._reader.read(user_ids)
         excluded = self._codes([query.exclude for query in queries])
         longest = max((query.n for query in queries), default=0)
-        traced = any(query.traced for query in queries)
-        requests = Requests(user_ids, trails, profiles, excluded, int(time.time()), longest, traced)
+        requests = Requests(
+            user_ids,
+            trails,
+            profiles,
+            excluded,
+            int(time.time()),
+            longest,
+            scenes=[query.scene for query in queries],
+            people=[Person(query.country, query.device) for query in queries],
+            traced=any(query.traced for query in queries),
+        )
         chosen = await pipeline.recommend(requests, self._model, self._steps, self._funnel, clock)
         degraded = unread + chosen.degraded
         with clock.stage("answer"):
@@ -191,9 +205,7 @@ class Recommender:
 def build_app(settings: config.Settings, bundle_path: Path, model_version: str, redis_url: str) -> serve.Application:
     """The three deployments, bound together and sized by `settings.serving`; a ranker on KServe needs none here."""
     sizes, funnel = settings.serving.deployments, settings.serving.funnel
-    generator = _deployment(CandidateGenerator, sizes.candidate_generator).bind(
-        bundle_path, funnel, sizes.candidate_generator.threads
-    )
+    generator = _deployment(CandidateGenerator, sizes.candidate_generator).bind(bundle_path, settings)
     ranker = None
     if settings.ranking.backend == "ray":
         ranker = _deployment(Ranker, sizes.ranker).bind(bundle_path, funnel, sizes.ranker.threads)

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tastemaker import bundle
-from tastemaker.candidates import ALS, CONTENT, ITEM_TO_ITEM, Codes, Floats, most_voted, places
-from tastemaker.config import Funnel
+from tastemaker import bundle, scenes
+from tastemaker.candidates import ALS, CONTENT, ITEM_TO_ITEM, Codes, Floats, most_voted, places, shares_of
+from tastemaker.config import Funnel, Settings
 from tastemaker.features import cross
 from tastemaker.features.profile import profile_width
 from tastemaker.features.tower_inputs import TowerInputs
@@ -60,24 +60,26 @@ def time_kernels(opened: bundle.Bundle, funnel: Funnel, batch: int) -> dict[str,
     """CPU milliseconds per request of each kernel, on random inputs of full length."""
     personal, model = models.load_personal(opened), models.load_retrieval(opened, funnel.candidates)
     ranking = models.load_ranker(opened, funnel.head_weights)
+    shares = shares_of(scenes.load(Settings())[scenes.HOME].sources)
 
     def wanted(one: Round) -> Wanted:
         nothing = np.empty((batch, 0), dtype=np.int32)
         history = one.inputs.history.astype(np.int32)
         segment = np.full(batch, -1, dtype=np.int32)
-        return Wanted(one.users, history, one.inputs.preference, segment, one.inputs.seen, nothing)
+        none = np.zeros(batch, dtype=np.int32)
+        return Wanted(one.users, history, one.inputs.preference, segment, one.inputs.seen, nothing, none, none)
 
     def searches(one: Round) -> list[Codes]:
         asked, limit = wanted(one), funnel.candidates
         return [
             search(model.two_tower, one.users, asked.seen).nearest(limit),
-            search_als(model, asked).nearest(places(ALS, limit)),
-            search_content(model, asked).nearest(places(CONTENT, limit)),
+            search_als(model, asked).nearest(places(shares, ALS, limit)),
+            search_content(model, asked).nearest(places(shares, CONTENT, limit)),
         ]
 
     def item_to_item(one: Round) -> Codes:
         lasting, _ = votes(model, wanted(one))
-        return most_voted(lasting, places(ITEM_TO_ITEM, funnel.candidates))
+        return most_voted(lasting, places(shares, ITEM_TO_ITEM, funnel.candidates))
 
     def gather(codes: Codes) -> list[torch.Tensor]:
         return [rows_of(ranking.item_half, codes[rows]) for rows in rank.chunks(batch)]

@@ -17,11 +17,11 @@ import torch
 
 from tastemaker import columns
 from tastemaker.bundle import Bundle
-from tastemaker.candidates import popular_table
 from tastemaker.errors import InvalidInput
 from tastemaker.features.fold_in import ItemFactors
 from tastemaker.features.tower_inputs import KeyIndex
 from tastemaker.heads import HeadWeights
+from tastemaker.popular import PopularTable
 from tastemaker.retrieval import Retrieval, Space
 
 Codes = npt.NDArray[np.int32]
@@ -115,7 +115,7 @@ def load_retrieval(bundle: Bundle, popular: int) -> Retrieval:
         content=Space.of(content),
         neighbours=_array(bundle, "neighbours", np.int32),
         neighbour_weights=_array(bundle, "neighbour_weights", np.float32),
-        popular=popular_table(bundle.json("popularity"), bundle.json("vocabulary"), popular),
+        popular=PopularTable.of(bundle.json("popularity"), bundle.json("vocabulary"), popular),
     )
 
 

@@ -13,9 +13,10 @@ import numpy.typing as npt
 import threadpoolctl
 import torch
 
+from tastemaker import scenes
 from tastemaker.bundle import Bundle
-from tastemaker.candidates import Codes, Floats, pick
-from tastemaker.config import Funnel
+from tastemaker.candidates import Codes, Floats, pick, shares_of
+from tastemaker.config import Funnel, Settings
 from tastemaker.replay import Replay
 from tastemaker_serving import models
 from tastemaker_serving.models import Personal
@@ -29,25 +30,26 @@ TIMED = 200
 
 def replay(
     bundle: Bundle,
-    funnel: Funnel,
+    settings: Settings,
     user_ids: Sequence[str],
     trails: Sequence[npt.NDArray[np.void]],
     profiles: Floats,
     now: int,
     n: int,
 ) -> Replay:
-    """What serving would answer to B users, all stages in this process.
+    """What serving would answer to B users in the scene `home`, all stages in this process.
 
     Args:
         trails: of the same users, oldest first (`features.trail.Trail`). profiles: (B, P) of the same users.
         now: time of the requests in seconds since 1970.
         n: places of a slate.
     """
-    personal = models.load_personal(bundle)
-    steps = local_steps(
-        models.load_retrieval(bundle, funnel.candidates), models.load_ranker(bundle, funnel.head_weights), funnel
-    )
-    whole = Requests(user_ids, trails, profiles, np.empty((len(user_ids), 0), dtype=np.int32), now, n)
+    funnel, home = settings.serving.funnel, scenes.load(settings)[scenes.HOME]
+    personal, model = models.load_personal(bundle), models.load_retrieval(bundle, funnel.candidates)
+    ranking = models.load_ranker(bundle, funnel.head_weights)
+    steps = local_steps(model, ranking, funnel, {scenes.HOME: shares_of(home.sources)})
+    nothing, asked = np.empty((len(user_ids), 0), dtype=np.int32), [scenes.HOME] * len(user_ids)
+    whole = Requests(user_ids, trails, profiles, nothing, now, n, asked)
     seen = _Seen.nothing(bundle.manifest.items)
     slates = np.full((len(user_ids), n), -1, dtype=np.int32)
     for start in range(0, len(user_ids), BATCH):
@@ -109,6 +111,7 @@ def _part(requests: Requests, rows: slice) -> Requests:
         requests.excluded[rows],
         requests.now,
         requests.n,
+        requests.scenes[rows],
     )
 
 

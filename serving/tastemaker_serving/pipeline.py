@@ -8,7 +8,7 @@ B requests, D vector width, P profile width, G categories, n places of the slate
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -17,12 +17,13 @@ import numpy.typing as npt
 import torch
 
 from tastemaker import retrieval
-from tastemaker.candidates import Candidates, Codes, Floats, pick, strongest_category
+from tastemaker.candidates import Candidates, Codes, Floats, Shares, pick, strongest_category
 from tastemaker.config import Funnel
 from tastemaker.decisions.drops import EXCLUDED, RETRIEVAL, SEEN, Drop
 from tastemaker.errors import Unavailable
-from tastemaker.features.tower_inputs import TowerInputs, tower_inputs
-from tastemaker.retrieval import Retrieval, Wanted, rows_of
+from tastemaker.features.tower_inputs import TowerInputs, session_lengths, tower_inputs
+from tastemaker.popular import Person
+from tastemaker.retrieval import Heard, Retrieval, Wanted, rows_of
 from tastemaker.types import ServedFrom
 from tastemaker_serving.models import Personal, Program, RankingModel
 from tastemaker_serving.stages import filters
@@ -41,7 +42,21 @@ class Requests:
     excluded: Codes  # (B, X) items that the callers refuse, -1 is padding
     now: int  # seconds since 1970
     n: int  # longest slate wanted
+    scenes: Sequence[str]  # B
+    people: Sequence[Person] = ()  # B, or none where nothing is known of anybody
     traced: bool = False  # whether `Chosen.traced` is wanted; the answer is the same
+
+
+@dataclass(frozen=True)
+class Seekers:
+    """What the CandidateGenerator is asked."""
+
+    wanted: Wanted
+    scenes: Sequence[str]  # those that `wanted.scene` counts
+
+
+Ask = Callable[[Wanted, Mapping[int, int]], Awaitable[tuple[dict[int, Heard], list[str]]]]
+"""Asks every source for so many items; what they say, and the names of those that failed or ran late."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +77,7 @@ class ToRank:
 class Steps:
     """The stages that may run elsewhere. Each raises Unavailable when it failed or ran late."""
 
-    generate: Callable[[Wanted], Awaitable[Candidates]]
+    generate: Callable[[Seekers], Awaitable[Candidates]]
     rank: Callable[[ToRank], Awaitable[Ranked]]
 
 
@@ -124,10 +139,8 @@ async def recommend(requests: Requests, model: Personal, steps: Steps, funnel: F
         segment = strongest_category(requests.profiles[:, requests.profiles.shape[1] - len(model.vocabulary) :])
     with clock.stage("candidates"):
         history = inputs.history.astype(np.int32)
-        wanted = Wanted(
-            user_vectors, history, inputs.preference, segment, inputs.seen, requests.excluded, requests.traced
-        )
-        candidates = await steps.generate(wanted)
+        seekers = _seekers(requests, inputs, history, user_vectors, segment)
+        candidates = await steps.generate(seekers)
     with clock.stage("ranking"):
         asked = ToRank(user_vectors, requests.profiles, candidates, requests.traced)
         every, served_from, degraded = await _ranked(asked, steps, funnel.ranked)
@@ -140,8 +153,9 @@ async def recommend(requests: Requests, model: Personal, steps: Steps, funnel: F
         codes = pick(candidates.codes, places, -1)
         because = liked_neighbours(model, codes, history, inputs.preference)
     scores, source = pick(ranked.scores, picked, 0.0), pick(candidates.source, places, 0)
+    silent = [f"source:{name}" for name in candidates.silent]
     traced = Traced(candidates, every, candidates.dropped) if requests.traced else None
-    return Chosen(codes, scores, source, because, segment, served_from, degraded, traced)
+    return Chosen(codes, scores, source, because, segment, served_from, silent + degraded, traced)
 
 
 def embed(tower: Program, inputs: TowerInputs, profiles: Floats) -> Floats:
@@ -151,10 +165,17 @@ def embed(tower: Program, inputs: TowerInputs, profiles: Floats) -> Floats:
         return tower(*map(torch.from_numpy, arrays)).numpy()
 
 
-def generate(model: Retrieval, wanted: Wanted, limit: int) -> Candidates:
-    """At most `limit` candidates for each user, without those seen or excluded."""
-    signals = retrieval.signals(model, wanted)
-    proposed = retrieval.propose(model, wanted, signals, limit)
+async def generate(ask: Ask, wanted: Wanted, shares: Sequence[Shares], limit: int) -> Candidates:
+    """At most `limit` candidates for each user, without those seen or excluded.
+
+    Args:
+        shares: of the sources in the scenes that `wanted.scene` counts.
+
+    Raises:
+        Unavailable: every source failed or ran late.
+    """
+    heard, silent = await ask(wanted, retrieval.lengths(shares, wanted, limit))
+    proposed = retrieval.propose(heard, shares, wanted, limit)
     unseen = filters.drop(proposed, wanted.seen)
     allowed = filters.drop(unseen.kept, wanted.excluded)
     dropped = (
@@ -166,12 +187,29 @@ def generate(model: Retrieval, wanted: Wanted, limit: int) -> Candidates:
         if wanted.traced
         else ()
     )
-    return retrieval.candidates(signals, allowed.kept.head(limit), dropped)
+    return retrieval.candidates(heard, allowed.kept.head(limit), dropped, silent)
 
 
 def rerank(model: Personal, codes: Codes, scores: Floats, n: int, diversity: float) -> Codes:
     """Places of the slate in a ranked list of item codes (B, R), shape (B, min(n, R)), -1 is padding."""
     return maximal_marginal_relevance(scores, rows_of(model.unit_vectors, codes), n, diversity)
+
+
+def _seekers(requests: Requests, inputs: TowerInputs, history: Codes, user_vectors: Floats, segment: Codes) -> Seekers:
+    scenes = list(dict.fromkeys(requests.scenes))
+    wanted = Wanted(
+        user_vectors,
+        history,
+        inputs.preference,
+        segment,
+        inputs.seen,
+        requests.excluded,
+        session=session_lengths(history, inputs.age),
+        scene=np.array([scenes.index(scene) for scene in requests.scenes], dtype=np.int32),
+        people=requests.people,
+        traced=requests.traced,
+    )
+    return Seekers(wanted, scenes)
 
 
 async def _ranked(asked: ToRank, steps: Steps, keep: int) -> tuple[Ranked, ServedFrom, list[str]]:
@@ -181,11 +219,20 @@ async def _ranked(asked: ToRank, steps: Steps, keep: int) -> tuple[Ranked, Serve
         return retrieval_order(asked.candidates, asked.kept(keep)), "candidates", ["ranker"]
 
 
-def local_steps(model: Retrieval, ranking: RankingModel, funnel: Funnel) -> Steps:
-    """The stages in this process."""
+def local_steps(model: Retrieval, ranking: RankingModel, funnel: Funnel, shares: Mapping[str, Shares]) -> Steps:
+    """The stages in this process, where no source is in a hurry and a bundle is all there is.
 
-    async def generate_here(wanted: Wanted) -> Candidates:
-        return generate(model, wanted, funnel.candidates)
+    Args:
+        shares: of the sources, by scene.
+    """
+    sources = retrieval.sources(model)
+
+    async def ask(wanted: Wanted, lengths: Mapping[int, int]) -> tuple[dict[int, Heard], list[str]]:
+        return retrieval.ask(sources, wanted, lengths), []
+
+    async def generate_here(seekers: Seekers) -> Candidates:
+        of_scenes = [shares[scene] for scene in seekers.scenes]
+        return await generate(ask, seekers.wanted, of_scenes, funnel.candidates)
 
     async def rank_here(asked: ToRank) -> Ranked:
         return rank(ranking, asked.user_vectors, asked.profiles, asked.candidates, asked.kept(funnel.ranked))

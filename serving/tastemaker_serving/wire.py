@@ -29,6 +29,7 @@ class Query(msgspec.Struct, frozen=True):
     n: int
     exclude: list[str] = []
     traced: bool = False
+    country: str | None = None
 
 
 class RankedSlate(msgspec.Struct, frozen=True):

@@ -1,20 +1,25 @@
 from __future__ import annotations
 
 import numpy as np
+from hypothesis import given
+from hypothesis.extra.numpy import arrays
+from hypothesis.strategies import dictionaries, integers
 
 from tastemaker.candidates import (
     ALS,
-    CONTENT,
     ITEM_TO_ITEM,
     POPULAR,
+    SOURCES,
     TWO_TOWER,
+    Codes,
     Proposals,
     among,
     largest,
     most_voted,
     places,
-    popular_table,
+    shares_of,
     strongest_category,
+    together,
     unite,
 )
 
@@ -58,9 +63,40 @@ def test_an_item_proposed_twice_belongs_to_the_first() -> None:
     assert united.source.tolist() == [[TWO_TOWER, TWO_TOWER, ALS]]
 
 
-def test_the_search_has_the_most_places() -> None:
-    others = [places(source, 100) for source in (ITEM_TO_ITEM, ALS, CONTENT, POPULAR)]
-    assert max(others) <= 100 - sum(others)
+def test_a_source_that_is_off_or_unnamed_has_no_places() -> None:
+    shares = shares_of({"popular": 0.1, "two-tower": 0.5, "als": 0.0})
+    assert shares == {TWO_TOWER: 0.5, POPULAR: 0.1}
+    assert [places(shares, source, 50) for source in (ITEM_TO_ITEM, ALS, POPULAR)] == [0, 0, 5]
+
+
+def test_parts_of_a_batch_come_together_padded() -> None:
+    first = Proposals(codes([4, 5, 6]), np.full((1, 3), POPULAR, dtype=np.uint8))
+    second = Proposals(codes([7], [-1]), np.full((2, 1), ALS, dtype=np.uint8))
+    whole = together([(np.array([1]), first), (np.array([0, 2]), second)])
+    assert whole.codes.tolist() == [[7, -1, -1], [4, 5, 6], [-1, -1, -1]]
+    assert whole.source[:, 0].tolist() == [ALS, POPULAR, ALS]
+
+
+@given(
+    nearest=arrays(np.int32, (2, 12), elements=integers(-1, 30)),
+    others=dictionaries(integers(1, len(SOURCES) - 1), arrays(np.int32, (2, 4), elements=integers(-1, 30))),
+    limit=integers(1, 20),
+)
+def test_nothing_that_a_source_proposes_is_lost_or_doubled(
+    nearest: Codes, others: dict[int, Codes], limit: int
+) -> None:
+    united = unite(nearest, others, limit)
+    for row in range(2):
+        real = united.codes[row] >= 0
+        found = united.codes[row][real].tolist()
+        proposers = {TWO_TOWER: nearest[row].tolist()} | {
+            source: codes[row].tolist() for source, codes in others.items()
+        }
+        assert len(set(found)) == len(found)
+        assert set(found) == set().union(*map(set, proposers.values())) - {-1}
+        for code, source in zip(found, united.source[row][real].tolist(), strict=True):
+            assert code in proposers[source]
+        assert not real[len(found) :].any()  # padding is at the end
 
 
 def test_padding_moves_to_the_end() -> None:
@@ -74,11 +110,6 @@ def test_padding_moves_to_the_end() -> None:
 def test_among_knows_no_padding() -> None:
     assert among(codes([2, 5, -1]), codes([5, -1])).tolist() == [[False, True, False]]
     assert not among(codes([2, -1]), np.empty((1, 0), dtype=np.int32)).any()
-
-
-def test_short_segments_go_on_with_what_everybody_likes() -> None:
-    document = {"overall": [1, 2, 3], "segment": {"Drama": [9, 2]}}
-    assert popular_table(document, ["Comedy", "Drama"], 4).tolist() == [[1, 2, 3, -1], [9, 2, 1, 3], [1, 2, 3, -1]]
 
 
 def test_nobody_without_an_affinity_has_a_segment() -> None:

@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 
 from tastemaker import retrieval
-from tastemaker.candidates import ITEM_TO_ITEM, POPULAR, SOURCES, TWO_TOWER, Codes
+from tastemaker.candidates import ALS, CONTENT, ITEM_TO_ITEM, POPULAR, SESSION, TWO_TOWER, Candidates, Codes, Shares
+from tastemaker.errors import Unavailable
 from tastemaker.features.cross import SIGNALS
 from tastemaker.features.fold_in import ItemFactors
-from tastemaker.retrieval import DENSE_BATCH, Retrieval, Search, Space, Wanted
+from tastemaker.popular import PopularTable
+from tastemaker.retrieval import DENSE_BATCH, Heard, Retrieval, Search, Space, Wanted
 
 ITEMS, LIMIT = 300, 50
 NOTHING = np.empty((DENSE_BATCH, 0), dtype=np.int32)
 RANDOM = np.random.default_rng(0)
+HOME: Shares = {TWO_TOWER: 0.35, ITEM_TO_ITEM: 0.35, ALS: 0.15, CONTENT: 0.05, POPULAR: 0.1}
 
 
 def space() -> Space:
@@ -27,15 +30,20 @@ def model() -> Retrieval:
     near = (np.arange(ITEMS)[:, None] + np.arange(1, 21)) % ITEMS
     weights = np.tile(np.linspace(1, 0.1, 20, dtype=np.float32), (ITEMS, 1))
     popular = np.stack([RANDOM.permutation(ITEMS)[:LIMIT] for _ in range(3)]).astype(np.int32)
-    return Retrieval(space(), factors, als, space(), near.astype(np.int32), weights, popular)
+    return Retrieval(space(), factors, als, space(), near.astype(np.int32), weights, PopularTable(popular, {}))
 
 
-def wanted(history: list[int], seen: Codes = NOTHING) -> Wanted:
-    """The same request of `DENSE_BATCH` users."""
+def wanted(history: list[int], seen: Codes = NOTHING, session: int = 0) -> Wanted:
+    """The same request of `DENSE_BATCH` users, the newest `session` events of this session."""
     vectors = np.random.default_rng(0).normal(size=(DENSE_BATCH, 16)).astype(np.float32)
     codes = np.tile(np.array(history, dtype=np.int32), (DENSE_BATCH, 1))
     preference = np.ones(codes.shape, dtype=np.float32)
-    return Wanted(vectors, codes, preference, np.full(DENSE_BATCH, -1, dtype=np.int32), seen, NOTHING)
+    segment, scene = np.full(DENSE_BATCH, -1, dtype=np.int32), np.zeros(DENSE_BATCH, dtype=np.int32)
+    return Wanted(vectors, codes, preference, segment, seen, NOTHING, np.full(DENSE_BATCH, session), scene)
+
+
+def heard(model: Retrieval, asked: Wanted, *shares: Shares) -> dict[int, Heard]:
+    return retrieval.ask(retrieval.sources(model), asked, retrieval.lengths(shares, asked, LIMIT))
 
 
 def indexed(search: Search) -> Search:
@@ -53,28 +61,35 @@ def test_the_index_and_the_matrix_product_find_the_same(model: Retrieval) -> Non
 
 def test_every_source_has_its_share_and_no_item_comes_twice(model: Retrieval) -> None:
     asked = wanted([10, 200])
-    found = retrieval.propose(model, asked, retrieval.signals(model, asked), LIMIT)
+    found = retrieval.propose(heard(model, asked, HOME), [HOME], asked, LIMIT)
     for codes, source in zip(found.codes, found.source, strict=True):
         real = codes[codes >= 0].tolist()
         assert len(set(real)) == len(real)
-        assert {TWO_TOWER, ITEM_TO_ITEM, POPULAR} <= set(source[codes >= 0].tolist()) <= set(range(len(SOURCES)))
+        assert {TWO_TOWER, ITEM_TO_ITEM, POPULAR} <= set(source[codes >= 0].tolist()) <= set(HOME)
 
 
 def test_there_are_enough_proposals_after_all_that_was_seen_is_gone(model: Retrieval) -> None:
     seen = np.tile(np.arange(0, 200, dtype=np.int32), (DENSE_BATCH, 1))
     asked = wanted([10], seen)
-    found = retrieval.propose(model, asked, retrieval.signals(model, asked), LIMIT)
+    found = retrieval.propose(heard(model, asked, HOME), [HOME], asked, LIMIT)
     assert all(len(set(codes[codes >= 200].tolist())) >= LIMIT for codes in found.codes)
 
 
 def test_signals_of_a_candidate_do_not_depend_on_who_proposed_it(model: Retrieval) -> None:
     asked = wanted([10, 200])
-    signals = retrieval.signals(model, asked)
-    proposals = retrieval.propose(model, asked, signals, LIMIT)
-    known = retrieval.candidates(signals, proposals)
-    scanned = replace(
-        signals, two_tower=indexed(signals.two_tower), als=indexed(signals.als), content=indexed(signals.content)
-    )
+    said = heard(model, asked, HOME)
+    proposals = retrieval.propose(said, [HOME], asked, LIMIT)
+    known = retrieval.candidates(said, proposals)
+    scanned = {
+        source: replace(
+            one,
+            opinions={
+                name: indexed(opinion) if isinstance(opinion, Search) else opinion
+                for name, opinion in one.opinions.items()
+            },
+        )
+        for source, one in said.items()
+    }
     gathered = retrieval.candidates(scanned, proposals)
     assert known.signals.shape == (len(SIGNALS), *known.codes.shape)
     np.testing.assert_allclose(known.signals, gathered.signals, rtol=1e-4, atol=1e-4)
@@ -86,13 +101,66 @@ def test_signals_of_a_candidate_do_not_depend_on_who_proposed_it(model: Retrieva
 
 def test_padding_says_nothing(model: Retrieval) -> None:
     asked = wanted([10], np.full((DENSE_BATCH, 1), ITEMS - 1, dtype=np.int32))
-    signals = retrieval.signals(model, asked)
-    proposals = retrieval.propose(model, asked, signals, LIMIT)
+    said = heard(model, asked, HOME)
+    proposals = retrieval.propose(said, [HOME], asked, LIMIT)
     padded = replace(proposals, codes=np.where(proposals.codes % 2, proposals.codes, -1))
-    assert not retrieval.candidates(signals, padded).signals[:, padded.codes < 0].any()
+    assert not retrieval.candidates(said, padded).signals[:, padded.codes < 0].any()
 
 
-def test_an_unknown_segment_is_offered_what_everybody_likes(model: Retrieval) -> None:
-    segments = np.array([-1, 0], dtype=np.int32)
-    assert retrieval.popular(model, segments)[0].tolist() == model.popular[-1].tolist()
-    assert retrieval.popular(model, segments)[1].tolist() == model.popular[0].tolist()
+def test_a_source_that_is_switched_off_proposes_nothing_and_still_speaks(model: Retrieval) -> None:
+    asked, charts = wanted([10, 200]), {POPULAR: 1.0}
+    said = heard(model, asked, charts)
+    found = retrieval.candidates(said, retrieval.propose(said, [charts], asked, LIMIT))
+    assert set(found.source[found.codes >= 0].tolist()) == {POPULAR}
+    assert SESSION not in said
+    assert all(found.signals[SIGNALS.index(name)].any() for name in ("two_tower", "als", "content"))
+
+
+def test_a_source_that_was_dropped_says_nothing_and_the_search_has_its_places(model: Retrieval) -> None:
+    asked = wanted([10, 200])
+    said = heard(model, asked, HOME)
+    del said[ALS]
+    found = retrieval.candidates(said, retrieval.propose(said, [HOME], asked, LIMIT), silent=["als"])
+    assert found.silent == ("als",)
+    assert not found.signals[SIGNALS.index("als")].any()
+    assert np.count_nonzero(found.source[0] == TWO_TOWER) >= LIMIT * (0.35 + 0.15)
+
+
+def test_without_any_source_there_is_no_answer(model: Retrieval) -> None:
+    asked = wanted([10])
+    with pytest.raises(Unavailable, match="als"):
+        retrieval.candidates({}, retrieval.propose({}, [HOME], asked, LIMIT), silent=["two-tower", "als"])
+
+
+def test_mixed_scenes_get_what_each_would_get_alone(model: Retrieval) -> None:
+    charts: Shares = {POPULAR: 0.5, TWO_TOWER: 0.5}
+    asked = replace(wanted([10, 200]), scene=np.array([0, 1, 1, 0], dtype=np.int32))
+
+    def found(shares: list[Shares], scene: list[int]) -> Candidates:
+        mine = replace(asked, scene=np.array(scene, dtype=np.int32))
+        said = heard(model, mine, *shares)
+        return retrieval.candidates(said, retrieval.propose(said, shares, mine, LIMIT))
+
+    mixed, home, chart = found([HOME, charts], [0, 1, 1, 0]), found([HOME], [0] * 4), found([charts], [0] * 4)
+    for row, alone in enumerate((home, chart, chart, home)):
+        real = alone.codes[row] >= 0
+        width = np.count_nonzero(real)
+        assert mixed.codes[row, :width].tolist() == alone.codes[row, real].tolist()
+        assert mixed.source[row, :width].tolist() == alone.source[row, real].tolist()
+        assert (mixed.codes[row, width:] == -1).all()
+
+
+def test_the_session_source_speaks_of_this_session_alone(model: Retrieval) -> None:
+    asked = wanted([200, 10], session=1)
+    proposed = retrieval.session(model, asked, 10).proposed[0].tolist()
+    assert proposed[::2] == [11, 12, 13, 14, 15]  # what follows 10
+    near = Search(model.two_tower, model.two_tower.vectors.numpy()[[10]], NOTHING[:1], None).nearest(5)[0].tolist()
+    assert proposed[1::2] == near
+
+
+def test_whoever_has_no_session_hears_nothing_of_one(model: Retrieval) -> None:
+    assert retrieval.session(model, wanted([10]), 10).proposed.size == 0
+    mixed = replace(wanted([10]), session=np.array([0, 1, 0, 0], dtype=np.int32))
+    proposed = retrieval.session(model, mixed, 10).proposed
+    assert (proposed[[0, 2, 3]] == -1).all()
+    assert (proposed[1] >= 0).all()

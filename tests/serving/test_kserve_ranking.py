@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from tastemaker import config
 from tastemaker.bundle import Bundle
+from tastemaker.candidates import ITEM_TO_ITEM, POPULAR, TWO_TOWER
 from tastemaker.config import Funnel
 from tastemaker.errors import Unavailable
 from tastemaker.features import trail
@@ -27,6 +28,7 @@ from tastemaker_serving.pipeline import Chosen, Requests, StageClock, Steps
 
 VERSION = "tastemaker/7"
 FUNNEL = Funnel(candidates=100, ranked=40)
+SHARES = {"home": {TWO_TOWER: 0.5, ITEM_TO_ITEM: 0.35, POPULAR: 0.1}}
 NOW = 1_800_000_000
 LIMITS = config.KServe()
 
@@ -74,13 +76,14 @@ def requests(n: int = 12) -> Requests:
         records["preference"] = 1.0
         trails.append(records)
     profiles = random.random((len(users), profile_width(20)), dtype=np.float32)
-    return Requests(users, trails, profiles, np.full((len(users), 1), -1, dtype=np.int32), NOW, n)
+    nothing, scenes = np.full((len(users), 1), -1, dtype=np.int32), ["home"] * len(users)
+    return Requests(users, trails, profiles, nothing, NOW, n, scenes)
 
 
 async def slates(model_bundle: Bundle, rank: RemoteRanker | None) -> Chosen:
     """Slates with all stages here, but the ranker where it is told."""
     retrieval = models.load_retrieval(model_bundle, FUNNEL.candidates)
-    steps = pipeline.local_steps(retrieval, models.load_ranker(model_bundle, HeadWeights()), FUNNEL)
+    steps = pipeline.local_steps(retrieval, models.load_ranker(model_bundle, HeadWeights()), FUNNEL, SHARES)
     if rank is not None:
         steps = Steps(steps.generate, rank.rank)
     personal = models.load_personal(model_bundle)

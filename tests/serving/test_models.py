@@ -21,5 +21,5 @@ def test_each_deployment_loads_with_its_own_parts_checked(model_bundle: Bundle) 
     assert (
         retrieval.two_tower.index.ntotal == len(retrieval.two_tower.vectors) == len(retrieval.content.vectors) == items
     )
-    assert retrieval.popular.shape == (len(personal.vocabulary) + 1, 30)
+    assert retrieval.popular.codes.shape == (len(personal.vocabulary) + 1, 30)
     assert ranking.item_half.shape[0] == items

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from tastemaker.bundle import Bundle
-from tastemaker.config import Funnel
+from tastemaker.config import Funnel, Serving, Settings
 from tastemaker.features import trail
 from tastemaker.features.profile import profile_width
 from tastemaker.ids import keys_of
 from tastemaker_serving import offline
 
 NOW = 1_800_000_000
-FUNNEL = Funnel(candidates=100, ranked=40, slate=20)
+SETTINGS = Settings(serving=Serving(funnel=Funnel(candidates=100, ranked=40, slate=20)))
 
 
 def trail_of(*items: int) -> trail.Trail:
@@ -30,7 +30,7 @@ def test_a_replay_has_a_slate_for_everyone_and_knows_what_came_up(
     users = [f"u{number}" for number in range(40)]
     profiles = np.zeros((40, profile_width(20)), dtype=np.float32)
 
-    found = offline.replay(model_bundle, FUNNEL, users, trails, profiles, NOW, n=20)
+    found = offline.replay(model_bundle, SETTINGS, users, trails, profiles, NOW, n=20)
 
     assert found.slates.shape == (40, 20)
     assert all(len(set(slate)) == 20 for slate in found.slates.tolist())

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tastemaker.bundle import Bundle
-from tastemaker.candidates import Candidates
+from tastemaker.candidates import ITEM_TO_ITEM, POPULAR, TWO_TOWER, Candidates
 from tastemaker.config import Funnel
 from tastemaker.decisions.drops import EXCLUDED, RETRIEVAL
 from tastemaker.errors import Unavailable
@@ -12,13 +15,16 @@ from tastemaker.features import trail
 from tastemaker.features.profile import profile_width
 from tastemaker.heads import HeadWeights
 from tastemaker.ids import keys_of
-from tastemaker.retrieval import Wanted
 from tastemaker_serving import models, pipeline
-from tastemaker_serving.pipeline import Requests, StageClock, Steps, ToRank
+from tastemaker_serving.pipeline import Requests, Seekers, StageClock, Steps, ToRank
 from tastemaker_serving.stages.rank import Ranked
 
 NOW = 1_800_000_000
 FUNNEL = Funnel(candidates=100, ranked=40, slate=20)
+SHARES = {
+    "home": {TWO_TOWER: 0.5, ITEM_TO_ITEM: 0.35, POPULAR: 0.1},
+    "charts": {POPULAR: 1.0},
+}
 
 
 def trail_of(*items: int) -> trail.Trail:
@@ -29,10 +35,13 @@ def trail_of(*items: int) -> trail.Trail:
     return records
 
 
-def requests(*trails: trail.Trail, excluded: int = -1, n: int = 10, traced: bool = False) -> Requests:
+def requests(
+    *trails: trail.Trail, excluded: int = -1, n: int = 10, scenes: Sequence[str] = (), traced: bool = False
+) -> Requests:
     users = [f"u{number}" for number in range(len(trails))]
     profiles = np.zeros((len(users), profile_width(20)), dtype=np.float32)
-    return Requests(users, trails, profiles, np.full((len(users), 1), excluded, dtype=np.int32), NOW, n, traced)
+    refused = np.full((len(users), 1), excluded, dtype=np.int32)
+    return Requests(users, trails, profiles, refused, NOW, n, scenes or ["home"] * len(users), traced=traced)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +52,7 @@ def personal(model_bundle: Bundle) -> models.Personal:
 @pytest.fixture(scope="module")
 def steps(model_bundle: Bundle) -> Steps:
     retrieval = models.load_retrieval(model_bundle, FUNNEL.candidates)
-    return pipeline.local_steps(retrieval, models.load_ranker(model_bundle, HeadWeights()), FUNNEL)
+    return pipeline.local_steps(retrieval, models.load_ranker(model_bundle, HeadWeights()), FUNNEL, SHARES)
 
 
 async def test_a_slate_has_new_items_only_and_every_stage_is_timed(personal: models.Personal, steps: Steps) -> None:
@@ -104,8 +113,8 @@ async def test_a_catalogue_that_was_all_seen_leaves_an_empty_slate(personal: mod
 async def test_without_the_ranker_the_slate_is_in_retrieval_order(personal: models.Personal, steps: Steps) -> None:
     pools: list[Candidates] = []
 
-    async def remember(wanted: Wanted) -> Candidates:
-        pools.append(await steps.generate(wanted))
+    async def remember(asked: Seekers) -> Candidates:
+        pools.append(await steps.generate(asked))
         return pools[-1]
 
     async def fail(asked: ToRank) -> Ranked:
@@ -119,3 +128,27 @@ async def test_without_the_ranker_the_slate_is_in_retrieval_order(personal: mode
     assert chosen.served_from == "candidates"
     assert chosen.degraded == ["ranker"]
     assert chosen.codes.tolist() == pools[0].codes[:, :10].tolist()
+
+
+async def test_a_batch_may_mix_scenes(personal: models.Personal, steps: Steps) -> None:
+    trails = [trail_of(1), trail_of(1), trail_of(2, 3), trail_of(4)]
+    alone = await pipeline.recommend(requests(*trails), personal, steps, FUNNEL, StageClock())
+
+    mixed = requests(*trails, scenes=["home", "charts", "home", "charts"])
+    chosen = await pipeline.recommend(mixed, personal, steps, FUNNEL, StageClock())
+
+    assert set(chosen.source[[1, 3]].ravel()) == {POPULAR}
+    assert chosen.codes[[0, 2]].tolist() == alone.codes[[0, 2]].tolist()
+    assert chosen.source[[0, 2]].tolist() == alone.source[[0, 2]].tolist()
+
+
+async def test_sources_that_said_nothing_are_named(personal: models.Personal, steps: Steps) -> None:
+    async def without_als(asked: Seekers) -> Candidates:
+        return replace(await steps.generate(asked), silent=("als",))
+
+    chosen = await pipeline.recommend(
+        requests(trail_of(1)), personal, replace(steps, generate=without_als), FUNNEL, StageClock()
+    )
+
+    assert chosen.served_from == "ranked"
+    assert chosen.degraded == ["source:als"]

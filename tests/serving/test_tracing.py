@@ -28,7 +28,9 @@ def test_a_trace_names_items_in_ranked_order_with_their_signals() -> None:
     ranked = Ranked(codes([0, 1, 2], [2, 0, -1]), np.array([[3, 2, 1], [0.5, 0.25, -np.inf]], np.float32))
     profiles = np.array([[1, 2], [3, 4]], np.float32)
     history = np.zeros(1, trail.RECORD)
-    asked = Requests(["a", "b"], [history[:0], history], profiles, codes([-1], [-1]), 1_800_000_000, 2, True)
+    asked = Requests(
+        ["a", "b"], [history[:0], history], profiles, codes([-1], [-1]), 1_800_000_000, 2, ["home"] * 2, traced=True
+    )
 
     trace = trace_of(Traced(candidates, ranked, dropped), asked, 1, IDS, keep=1)
 

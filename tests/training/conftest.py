@@ -35,7 +35,6 @@ def catalogue() -> pa.Table:
         "text": ["" for _ in codes],
         "author": [None for _ in codes],
         "published_at": [None for _ in codes],
-        "available": [None for _ in codes],
     }
     return pa.table(columns, schema=ITEM_SCHEMA)
 

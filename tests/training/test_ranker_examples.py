@@ -7,9 +7,10 @@ import pyarrow as pa
 import pytest
 import torch
 
-from tastemaker.candidates import popular_table
+from tastemaker.candidates import ITEM_TO_ITEM, POPULAR, TWO_TOWER
 from tastemaker.config import Settings
 from tastemaker.errors import InvalidInput
+from tastemaker.popular import PopularTable
 from tastemaker_training import als, content, neighbours, recipes
 from tastemaker_training.dataset import category_matrix, item_inputs
 from tastemaker_training.interactions import Interactions, Split, from_lake, split_by_time
@@ -39,13 +40,15 @@ def proposer(inner: Split, catalogue: pa.Table) -> Proposer:
     model = TwoTower(inputs, PROFILE, RECIPE.two_tower).eval()
     with torch.no_grad():
         vectors = model.items(torch.arange(40)).numpy()
-    popular = popular_table({"overall": list(range(40)), "segment": {}}, CATEGORIES, 40)
+    popular = PopularTable.of({"overall": list(range(40)), "segment": {}}, CATEGORIES, 40)
     sources = Sources(
         neighbours.build(inner.past, RECIPE.neighbours),
         als.fit(inner.past, RECIPE.als, RECIPE.liked, RECIPE.seed),
         content.fit(catalogue, RECIPE.content, RECIPE.seed),
     )
-    return Proposer(ServedUserTower(model).eval(), sources.retrieval(vectors, popular), limit=20)
+    shares = {TWO_TOWER: 0.5, ITEM_TO_ITEM: 0.35, POPULAR: 0.15}
+    tower = ServedUserTower(model).eval()
+    return Proposer(tower, sources.retrieval(vectors, popular), len(CATEGORIES), shares, limit=20)
 
 
 def profiles_of(past: Interactions) -> np.ndarray:
@@ -57,7 +60,8 @@ def test_nothing_seen_is_proposed_and_nothing_twice(proposer: Proposer) -> None:
     seen = random.integers(-1, 40, (5, 12)).astype(np.int32)
     vectors = random.standard_normal((5, RECIPE.two_tower.dim)).astype(np.float32)
     profiles = np.zeros((5, PROFILE), dtype=np.float32)
-    found = candidates(proposer, vectors, profiles, seen, np.ones(seen.shape, dtype=np.float32), seen)
+    ones = np.ones(seen.shape, dtype=np.float32)
+    found = candidates(proposer, vectors, profiles, seen, ones, ones, seen)
     assert found.codes.shape == (5, 20)
     for row in range(5):
         codes = found.codes[row]

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from tastemaker import retrieval
-from tastemaker.candidates import Candidates, Codes, among, strongest_category
+from tastemaker.candidates import Candidates, Codes, Shares, among, strongest_category
 from tastemaker.errors import InvalidInput
 from tastemaker.features.cross import cross_features
-from tastemaker.features.tower_inputs import SECONDS_PER_DAY, user_buckets
+from tastemaker.features.tower_inputs import SECONDS_PER_DAY, session_lengths, user_buckets
 from tastemaker.heads import HEADS
 from tastemaker.retrieval import Retrieval, Wanted
 from tastemaker_training.interactions import Flags, Floats, Interactions, Ints, Split
@@ -40,6 +40,8 @@ class Proposer:
 
     tower: ServedUserTower
     model: Retrieval
+    categories: int  # of the vocabulary
+    shares: Shares  # of a list, those of the scene that the ranker shall be best at
     limit: int  # candidates of a list
 
 
@@ -84,21 +86,29 @@ def told_apart(lists: Lists) -> list[str]:
 
 
 def candidates(
-    proposer: Proposer, user_vectors: Floats, profiles: Floats, history: Codes, preference: Floats, seen: Codes
+    proposer: Proposer,
+    user_vectors: Floats,
+    profiles: Floats,
+    history: Codes,
+    preference: Floats,
+    age: Floats,
+    seen: Codes,
 ) -> Candidates:
     """What serving would propose to B users, by the same rules, from user vectors (B, D) and profiles (B, P).
 
     Args:
-        history: (B, L) newest last. preference: (B, L). seen: (B, S), none of them is proposed.
+        history: (B, L) newest last. preference: (B, L). age: log1p(days), (B, L).
+        seen: (B, S), none of them is proposed.
     """
-    model, limit = proposer.model, proposer.limit
-    affinity = profiles[:, profiles.shape[1] - len(model.popular) + 1 :]
-    nothing = np.empty((len(seen), 0), dtype=np.int32)
-    wanted = Wanted(user_vectors, history, preference, strongest_category(affinity), seen, nothing)
-    signals = retrieval.signals(model, wanted)
-    proposed = retrieval.propose(model, wanted, signals, limit)
+    affinity = profiles[:, profiles.shape[1] - proposer.categories :]
+    nothing, scene = np.empty((len(seen), 0), dtype=np.int32), np.zeros(len(seen), dtype=np.int32)
+    session, segment = session_lengths(history, age), strongest_category(affinity)
+    wanted = Wanted(user_vectors, history, preference, segment, seen, nothing, session, scene)
+    shares, limit = [proposer.shares], proposer.limit
+    heard = retrieval.ask(retrieval.sources(proposer.model), wanted, retrieval.lengths(shares, wanted, limit))
+    proposed = retrieval.propose(heard, shares, wanted, limit)
     unseen = proposed.select((proposed.codes >= 0) & ~among(proposed.codes, seen)).head(limit)
-    return retrieval.candidates(signals, unseen)
+    return retrieval.candidates(heard, unseen)
 
 
 def _moments(past: Interactions, inner: Split, recipe: Recipe) -> Moments:
@@ -134,7 +144,7 @@ def _lists(past: Interactions, moments: Moments, profiles: Floats, proposer: Pro
     with torch.no_grad():
         inputs = (history.astype(np.int64), preference, age, buckets, profiles)
         user_vectors = proposer.tower(*map(torch.from_numpy, inputs))
-    found = candidates(proposer, user_vectors.numpy(), profiles, history, preference, seen)
+    found = candidates(proposer, user_vectors.numpy(), profiles, history, preference, age, seen)
     cross = cross_features(found.signals, found.codes >= 0)
     labels, disliked = _labels(past, moments, found.codes, recipe.liked)
     tensor = torch.from_numpy

@@ -10,8 +10,10 @@ import ray
 import torch
 from torch import Tensor
 
-from tastemaker.candidates import Codes, popular_table
+from tastemaker import scenes
+from tastemaker.candidates import shares_of
 from tastemaker.heads import HEADS
+from tastemaker.popular import PopularTable
 from tastemaker.retrieval import Retrieval, Space
 from tastemaker_training import als, checkpoints, cluster, content, neighbours
 from tastemaker_training.als import ALS
@@ -43,7 +45,7 @@ class Sources:
     als: ALS
     content: Content
 
-    def retrieval(self, item_vectors: Floats, popular: Codes) -> Retrieval:
+    def retrieval(self, item_vectors: Floats, popular: PopularTable) -> Retrieval:
         """All of retrieval, with the two-tower model's `item_vectors` (N, D) and the table of the popular."""
         factors = self.als.items
         return Retrieval(
@@ -84,9 +86,10 @@ def fit_ranking(job: Job, data: Data, fitted: Towers, refreshed: Towers, storage
         )
     with job.narrator.step("Ranker (Ray Train)") as tell:
         tell("proposing candidates")
-        popular = popular_table(most_liked(data, data.inner.past, recipe), data.vocabulary, funnel.candidates)
-        model = past.retrieval(fitted.vectors, popular)
-        proposer = Proposer(ServedUserTower(fitted.model), model, funnel.candidates)
+        popular = PopularTable.of(most_liked(data, data.inner.past, recipe), data.vocabulary, funnel.candidates)
+        model, tower = past.retrieval(fitted.vectors, popular), ServedUserTower(fitted.model)
+        shares = shares_of(scenes.load(job.settings)[scenes.HOME].sources)
+        proposer = Proposer(tower, model, len(data.vocabulary), shares, funnel.candidates)
         lists = examples(data.known, data.inner, data.profiles, proposer, recipe)
         items, threads = _items(data, fitted, data.inner.past, recipe), torch.get_num_threads()
         task = RankerTask(recipe.ranker, lists, items, recipe.seed, threads, starting_weights())

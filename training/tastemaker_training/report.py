@@ -27,7 +27,7 @@ from tastemaker_training.interactions import Floats, Split, from_lake, split_by_
 from tastemaker_training.recipes import Recipe
 from tastemaker_training.yardstick import Yardstick
 
-Pipeline = Callable[[Bundle, Funnel, Sequence[str], Sequence[Trail], Floats, int, int], Replay]
+Pipeline = Callable[[Bundle, Settings, Sequence[str], Sequence[Trail], Floats, int, int], Replay]
 """`replay` of the entry point `tastemaker.pipelines: served`."""
 
 
@@ -139,7 +139,7 @@ def _replayed(bundle: Bundle, settings: Settings, split: Split, truth: Judgement
     trails, user_ids = split.past.trails(), split.past.user_ids
     return replay(
         bundle,
-        settings.serving.funnel,
+        settings,
         [user_ids[user] for user in truth.users],
         [trails[user] for user in truth.users],
         profiles,

@@ -15,6 +15,8 @@ import numpy.typing as npt
 from tastemaker.ids import Keys, keys_of
 
 SECONDS_PER_DAY = 86_400.0
+SESSION_GAP_S = 1_800.0
+"""Longest pause within a session, as web analytics count them."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,20 @@ def tower_inputs(
         user=user_buckets(user_ids, buckets),
         seen=seen,
     )
+
+
+def session_lengths(history: npt.NDArray[np.integer[Any]], age: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
+    """How many of the newest events are of the session that goes on now, (B,); 0 where none does.
+
+    Args:
+        history: item codes (B, L), newest last, -1 is padding. age: log1p(days before now), (B, L).
+    """
+    days = np.expm1(age)
+    newer = np.concatenate([days[:, 1:], np.zeros((len(days), 1), dtype=days.dtype)], axis=1)
+    ends = (days - newer > SESSION_GAP_S / SECONDS_PER_DAY) | (history < 0)
+    back = ends[:, ::-1]
+    lengths: npt.NDArray[np.int32] = np.where(back.any(axis=1), back.argmax(axis=1), history.shape[1]).astype(np.int32)
+    return lengths
 
 
 def user_buckets(user_ids: Sequence[str], buckets: int) -> npt.NDArray[np.int64]:

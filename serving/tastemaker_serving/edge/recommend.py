@@ -92,7 +92,7 @@ async def _rank(edge: Edge, watch: Stopwatch, query: wire.Query, deadline: float
         answer = await edge.colours.ask(query, deadline)
     if answer is not None:
         watch.stage_ms.update(answer.stage_ms)
-        watch.degraded += [*answer.degraded, *answer.slate.degraded]
+        watch.note([*answer.degraded, *answer.slate.degraded])
     return answer
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from time import perf_counter
@@ -20,6 +20,12 @@ class Stopwatch:
     def __init__(self) -> None:
         self.stage_ms: dict[str, float] = {}
         self.degraded: list[str] = []
+
+    def note(self, degraded: Iterable[str]) -> None:
+        """Count the stages that failed or ran late elsewhere."""
+        for name in dict.fromkeys(degraded):
+            self.degraded.append(name)
+            _failed(name).inc()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from tastemaker.features.tower_inputs import KeyIndex, TowerInputs, tower_inputs, user_buckets
+from tastemaker.features.tower_inputs import KeyIndex, TowerInputs, session_lengths, tower_inputs, user_buckets
 from tastemaker.features.trail import RECORD, Trail, decode
 from tastemaker.ids import keys_of
 
@@ -61,3 +61,9 @@ def test_buckets_are_stable_and_within_range() -> None:
     assert found.min() >= 0
     assert found.max() < 10
     assert np.array_equal(found[:5], user_buckets([f"u{number}" for number in range(5)], 10))
+
+
+def test_a_session_is_what_goes_on_without_a_long_pause() -> None:
+    minutes = np.array([[90, 40, 25, 3], [0, 90, 45, 40], [0, 0, 20, 10], [0, 0, 0, 0]], dtype=np.float32)
+    history = np.array([[1, 2, 3, 4], [-1, 2, 3, 4], [-1, -1, 3, 4], [-1, -1, -1, -1]])
+    assert session_lengths(history, np.log1p(minutes / 1440)).tolist() == [3, 0, 2, 0]

@@ -126,10 +126,11 @@ async def test_without_ray_an_old_slate_serves_then_the_session(
     assert session.json()["items"][0]["reason"] == "Because you liked Film 58"
 
 
-async def test_a_degraded_answer_is_not_cached(client: httpx.AsyncClient, ray: FakeRay) -> None:
-    ray.degraded = ["features"]
+async def test_a_degraded_answer_is_counted_and_not_cached(client: httpx.AsyncClient, ray: FakeRay) -> None:
+    ray.degraded = ["source:als"]
     first = await client.get(SLATE)
-    assert first.json()["degraded"] == ["features"]
+    assert 'tastemaker_degraded_total{stage="source:als"} 1.0' in (await client.get("/metrics")).text
+    assert first.json()["degraded"] == ["source:als"]
     assert (await client.get(SLATE)).json()["served_from"] == "ranked"
 
 
