@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from tastemaker import columns
+from tastemaker.catalogue.tables import as_items
 from tastemaker.errors import BundleMismatch, NotFound
-from tastemaker.lake import as_items
 from tastemaker.manifest import (
     FORMAT,
     MANIFEST,

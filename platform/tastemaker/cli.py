@@ -15,6 +15,7 @@ import typer
 from tastemaker import config
 from tastemaker.data_cli import data
 from tastemaker.errors import TastemakerError
+from tastemaker.keys_cli import keys
 from tastemaker.registry_cli import registry
 from tastemaker.rollout.cli import rollout
 from tastemaker.rollout.operator_cli import operator
@@ -32,6 +33,7 @@ app.add_typer(data, name="data")
 app.add_typer(registry, name="registry")
 app.add_typer(rollout, name="rollout")
 app.add_typer(operator, name="operator")
+app.add_typer(keys, name="keys")
 app.add_typer(bench, name="bench")
 
 

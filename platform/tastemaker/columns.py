@@ -25,6 +25,7 @@ CONTENT_LENGTH_MIN: Final = "content_length_min"
 TEXT: Final = "text"
 AUTHOR: Final = "author"
 PUBLISHED_AT: Final = "published_at"
+AVAILABLE: Final = "available"
 
 # Users
 CREATED_AT: Final = "created_at"

@@ -14,7 +14,7 @@ import hashlib
 import secrets
 from collections.abc import Awaitable, Iterable
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal, cast
+from typing import Annotated, Any, Final, Literal, cast, get_args
 
 import msgspec
 from redis import Redis
@@ -25,6 +25,7 @@ from tastemaker.errors import NotFound
 Scope = Literal["read", "write", "admin"]
 """`read`: slates, lists, search. `write`: events, profiles, preferences. `admin`: everything, the catalogue and erasure
 included."""
+SCOPES: Final = get_args(Scope)
 
 PREFIX: Final = "tm"
 REDIS_KEY: Final = "tm:keys"
@@ -52,14 +53,23 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Key).decode
 
 
-def make(scopes: Iterable[Scope], now: datetime, note: str = "", rate_limit: float | None = None) -> tuple[str, Key]:
-    """A new key: what its holder gets, and what is kept."""
+def make(scopes: Iterable[str], now: datetime, note: str = "", rate_limit: float | None = None) -> tuple[str, Key]:
+    """A new key: what its holder gets, and what is kept.
+
+    Raises:
+        msgspec.ValidationError: a scope is unknown, there is none, or the rate is not above 0.
+    """
     key_id = secrets.token_hex(6)
     secret = f"{PREFIX}_{key_id}_{secrets.token_urlsafe(32)}"
-    kept = tuple(dict.fromkeys(scopes))
-    return secret, Key(
-        key_id=key_id, digest=digest(secret), scopes=kept, created_at=now, note=note, rate_limit=rate_limit
-    )
+    fields = {
+        "key_id": key_id,
+        "digest": digest(secret),
+        "scopes": tuple(dict.fromkeys(scopes)),
+        "created_at": now,
+        "note": note,
+        "rate_limit": rate_limit,
+    }
+    return secret, msgspec.convert(fields, Key)
 
 
 def digest(secret: str) -> str:

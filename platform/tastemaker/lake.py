@@ -2,6 +2,7 @@
 
     events/date=YYYY-MM-DD/*.parquet   one file per append, by the UTC day on which the lake received it
     items/items.parquet                the catalogue, replaced as a whole
+    items/changes/*.parquet            what changed since (`catalogue`), one file per append
     users/users.parquet                profiles, replaced as a whole
     features/…                         what feature builds make of the above
 
@@ -27,11 +28,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from tastemaker import columns
+from tastemaker.catalogue import tables
+from tastemaker.catalogue.tables import ITEM_SCHEMA as ITEM_SCHEMA
+from tastemaker.catalogue.tables import TIMESTAMP_TYPE as TIMESTAMP_TYPE
+from tastemaker.catalogue.tables import as_items, at_version, version_of
 from tastemaker.errors import InvalidInput, NotFound
 
-TIMESTAMP_TYPE = pa.timestamp("us", tz="UTC")
 EVENT_SCHEMA = pa.schema(
     [
         (columns.EVENT_ID, pa.string()),
@@ -45,18 +50,6 @@ EVENT_SCHEMA = pa.schema(
         (columns.SCENE, pa.string()),
         (columns.REQUEST_ID, pa.string()),
         (columns.POSITION, pa.int32()),
-    ]
-)
-ITEM_SCHEMA = pa.schema(
-    [
-        (columns.ITEM_ID, pa.string()),
-        (columns.TITLE, pa.string()),
-        (columns.CATEGORIES, pa.list_(pa.string())),
-        (columns.RELEASE_YEAR, pa.int32()),
-        (columns.CONTENT_LENGTH_MIN, pa.float32()),
-        (columns.TEXT, pa.string()),
-        (columns.AUTHOR, pa.string()),
-        (columns.PUBLISHED_AT, TIMESTAMP_TYPE),
     ]
 )
 USER_SCHEMA = pa.schema(
@@ -75,6 +68,9 @@ REQUIRED = {
 FILE = "file"
 """What `Lake.scan` adds to the columns of events."""
 ITEMS_FILE = "items/items.parquet"
+CHANGES = "items/changes"
+CHANGE_FILES = 50
+"""Files of changes beyond which they become one."""
 USERS_FILE = "users/users.parquet"
 # An event reaches the lake after it happened; a client's clock may run ahead of ours by no more than this.
 CLOCK_SKEW = timedelta(days=1)
@@ -144,13 +140,40 @@ class Lake:
         place = pc.index_in(table["__filename"], value_set=pa.array(paths, pa.string()))
         return table.drop_columns("__filename").append_column(FILE, place)
 
-    def replace_items(self, items: pa.Table) -> None:
-        """Make `items` the whole catalogue. Raises InvalidInput when they do not fit ITEM_SCHEMA."""
-        self.write(ITEMS_FILE, _conform(items, ITEM_SCHEMA, "items"))
+    def replace_items(self, items: pa.Table, version: int | None = None) -> None:
+        """Make `items` the whole catalogue, up to and including the changes of `version`; by default all there are.
 
+        Raises:
+            InvalidInput: they do not fit ITEM_SCHEMA.
+        """
+        version = self.items_version() if version is None else version
+        self.write(ITEMS_FILE, at_version(_conform(items, ITEM_SCHEMA, "items"), version))
+        for name in self._change_files():
+            if _version_in(name) <= version:
+                self.remove(name)
+
+    @retry(retry=retry_if_exception_type(FileNotFoundError), stop=stop_after_attempt(5), reraise=True)
     def items(self) -> pa.Table:
-        """The catalogue in ITEM_SCHEMA. Raises NotFound when there is none."""
-        return as_items(self.read(ITEMS_FILE, "Fill it with `tastemaker data import`"))
+        """The catalogue in ITEM_SCHEMA with all changes. Raises NotFound when there is none."""
+        # Changes before items: whoever folds them in writes the items first, so between the two nothing is missed.
+        changes = self._changes(self._change_files())
+        if changes and not self.exists(ITEMS_FILE):
+            return tables.changed(ITEM_SCHEMA.empty_table(), changes)
+        return tables.changed(as_items(self.read(ITEMS_FILE, "Fill it with `tastemaker data import`")), changes)
+
+    def items_version(self) -> int:
+        """The version up to which the lake has all changes to the catalogue; 0 for none."""
+        written = [_version_in(name) for name in self._change_files()]
+        return max([version_of(self.read(ITEMS_FILE)) if self.exists(ITEMS_FILE) else 0, *written])
+
+    def append_item_changes(self, changes: pa.Table) -> None:
+        """Add changes of items (tables.CHANGE_SCHEMA), at least one, as one new file; many small files become one."""
+        self._write_changes(changes)
+        files = self._change_files()
+        if len(files) > CHANGE_FILES:
+            self._write_changes(tables.newest(self._changes(files)))
+            for name in files:
+                self.remove(name)
 
     def replace_users(self, users: pa.Table) -> None:
         """Make `users` all the profiles. Raises InvalidInput when they do not fit USER_SCHEMA."""
@@ -220,6 +243,21 @@ class Lake:
         local = "file" in np.atleast_1d(self._fs.protocol)
         return path if local else str(self._fs.unstrip_protocol(path))
 
+    def _change_files(self) -> list[str]:
+        return [name for name in self.files(CHANGES) if name.endswith(".parquet")]
+
+    def _changes(self, files: Sequence[str]) -> list[pa.Table]:
+        """The changes in `files`. Raises FileNotFoundError where another process just made one of several."""
+        found = []
+        for name in files:
+            with self._fs.open(f"{self._root}/{name}", "rb") as stream:
+                found.append(pq.read_table(stream))
+        return found
+
+    def _write_changes(self, changes: pa.Table) -> None:
+        version = pc.max(changes[tables.VERSION]).as_py()
+        self.write(f"{CHANGES}/{version:020d}-{uuid.uuid4().hex[:8]}.parquet", changes)
+
     def _require(self, name: str, remedy: str) -> None:
         if not self.exists(name):
             raise NotFound(f"the lake at {self.url} has no {name}", remedy)
@@ -239,14 +277,9 @@ class Lake:
             raise
 
 
-def as_items(table: pa.Table) -> pa.Table:
-    """What `table` says of its items, in ITEM_SCHEMA: columns that it lacks, or that came after it, are null."""
-    given = set(table.column_names)
-    arrays = [
-        table[field.name].cast(field.type) if field.name in given else pa.nulls(table.num_rows, field.type)
-        for field in ITEM_SCHEMA
-    ]
-    return pa.table(arrays, schema=ITEM_SCHEMA)
+def _version_in(name: str) -> int:
+    """The highest version in a file of changes, by its name."""
+    return int(posixpath.basename(name).partition("-")[0])
 
 
 def settled(events: pa.Table) -> pa.Table:

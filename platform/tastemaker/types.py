@@ -32,6 +32,7 @@ class Item:
     """One entry of the catalogue. `text` is whatever words describe it beyond its title.
 
     `author` is whoever made or sells it; `published_at` (UTC) is when it came out, to the second where news counts.
+    An item that is not `available` stays in the catalogue and out of slates.
     """
 
     item_id: str
@@ -42,6 +43,7 @@ class Item:
     text: str = ""
     author: str | None = None
     published_at: datetime | None = None
+    available: bool = True
 
 
 @dataclass(frozen=True, slots=True)

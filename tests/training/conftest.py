@@ -35,6 +35,7 @@ def catalogue() -> pa.Table:
         "text": ["" for _ in codes],
         "author": [None for _ in codes],
         "published_at": [None for _ in codes],
+        "available": [None for _ in codes],
     }
     return pa.table(columns, schema=ITEM_SCHEMA)
 

@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tastemaker import bundle, columns
+from tastemaker.catalogue.tables import as_items
 from tastemaker.errors import InvalidInput, NotFound
-from tastemaker.lake import as_items
 from tastemaker_training.interactions import Floats
 
 VECTOR, POPULARITY = "vector", "popularity"

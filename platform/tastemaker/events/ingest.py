@@ -5,6 +5,8 @@ Two consumer groups read the stream side by side, each acknowledging an event wh
 - `online`, within milliseconds: the user's trail, the epoch that outdates their cached slates, the trending counters;
 - `lake`, every few seconds: one Parquet file.
 
+Beside them `catalogue.keeper` brings the changes of the catalogue into the lake.
+
 So a lake that stalls never delays the next slate. Either may die at any point: what it had not acknowledged is
 delivered again. Online effects claim the event's id in the very step that applies them, so they happen once; trending
 counts a user once per item anyway; the lake drops a repeated id when it is read.
@@ -27,6 +29,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, sleep_us
 from tenacity import wait_exponential_jitter as backoff
 
 from tastemaker import metrics
+from tastemaker.catalogue.keeper import keep
 from tastemaker.config import Settings
 from tastemaker.events import observe, schema, trending
 from tastemaker.events.stream import Entry, Group
@@ -68,13 +71,14 @@ def run(settings: Settings, redis_url: str, stop: threading.Event) -> None:
 
     Raises:
         Conflict: the port of the metrics cannot be used.
-        Exception: a fault that waiting does not mend; both groups have stopped by then.
+        Exception: a fault that waiting does not mend; all of them have stopped by then.
     """
     with (
         observe.exposed(settings, redis_url, (ONLINE, LAKE)),
-        ThreadPoolExecutor(2, thread_name_prefix="ingest") as pool,
+        ThreadPoolExecutor(3, thread_name_prefix="ingest") as pool,
     ):
         groups = [pool.submit(follow, settings, redis_url, stop) for follow in (_follow_online, _follow_lake)]
+        groups.append(pool.submit(keep, Lake(settings.lake), redis_url, stop))
         try:
             wait(groups, return_when=FIRST_COMPLETED)
         finally:

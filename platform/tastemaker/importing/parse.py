@@ -141,6 +141,8 @@ def _column(raw: pa.Array, field: pa.Field) -> tuple[pa.Array, str]:
         return _times(raw), "a time (ISO 8601, or seconds since 1970) that is past"
     if pa.types.is_list(field.type):
         return _lists(raw), "a list of texts"
+    if pa.types.is_boolean(field.type):
+        return _truths(raw), "true or false"
     if pa.types.is_integer(field.type) or pa.types.is_floating(field.type):
         numbers = _numbers(raw)
         if pa.types.is_integer(field.type):
@@ -156,6 +158,13 @@ def _texts(raw: pa.Array) -> pa.Array:
         raw = raw.cast(pa.int64())  # whole-number ids become floats in frames with gaps
     trimmed = pc.utf8_trim_whitespace(raw.cast(pa.string()))
     return pc.if_else(pc.equal(trimmed, ""), None, trimmed)
+
+
+def _truths(raw: pa.Array) -> pa.Array:
+    """True and false, or 1 and 0; null where there is neither."""
+    words = pc.utf8_lower(_texts(raw))
+    yes, no = (pc.is_in(words, value_set=pa.array(known)) for known in (["true", "1"], ["false", "0"]))
+    return pc.if_else(pc.or_(yes, no), yes, None)
 
 
 def _numbers(raw: pa.Array) -> pa.Array:

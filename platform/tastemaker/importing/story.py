@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tastemaker import columns
+from tastemaker.catalogue.tables import at_version, version_of
 from tastemaker.config import Settings
 from tastemaker.errors import InvalidInput, NotFound
 from tastemaker.importing import movielens
@@ -87,7 +88,7 @@ def import_data(
     known = _known_ids(lake)
     unseen = events.table.filter(pc.invert(pc.is_in(events.table[columns.EVENT_ID], value_set=known)))
     # The catalogue first: items without events do no harm, events without items would.
-    lake.replace_items(catalogue)
+    lake.replace_items(catalogue, version_of(catalogue))
     written = lake.append_events(unseen)
     return ImportReport(
         events=events.table.num_rows,
@@ -164,7 +165,8 @@ def _catalogue(lake: Lake, items: Checked | None, events: pa.Table) -> tuple[pa.
     columns_of_bare |= {columns.ITEM_ID: bare_ids, columns.TITLE: bare_ids}
     columns_of_bare[columns.CATEGORIES] = pa.array([[]] * len(bare_ids), pa.list_(pa.string()))
     columns_of_bare[columns.TEXT] = pa.array([""] * len(bare_ids), pa.string())
-    return pa.concat_tables([catalogue, pa.table(columns_of_bare, schema=ITEM_SCHEMA)]), len(bare_ids)
+    whole = pa.concat_tables([catalogue, pa.table(columns_of_bare, schema=ITEM_SCHEMA)])
+    return at_version(whole, version_of(present)), len(bare_ids)
 
 
 def _known_ids(lake: Lake) -> pa.ChunkedArray | pa.Array:

@@ -26,6 +26,21 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """What was sent of a user is online now."""
+
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """A user is forgotten online; `keys` is how many entries of theirs there were."""
+
+    user_id: str
+    keys: int
+
+
+@dataclass(frozen=True, slots=True)
 class Alive:
     """The process answers."""
 

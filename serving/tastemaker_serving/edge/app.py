@@ -22,11 +22,13 @@ from starlette.routing import Mount, Route
 from tastemaker import scenes
 from tastemaker.config import Settings
 from tastemaker.errors import TastemakerError, Unauthorized
-from tastemaker_serving.edge import shelf, state
+from tastemaker_serving.edge import routes, shelf, state, users
 from tastemaker_serving.edge.admission import Gate, check_exposure
 from tastemaker_serving.edge.answers import Problem
 from tastemaker_serving.edge.measure import Measured
-from tastemaker_serving.edge.routes import RECOMMENDATIONS, get_recommendations, router
+
+FAMILIES = (routes.router, users.router)
+"""The HTTP calls, a router for each family of them."""
 
 
 def run(settings: Settings, bundle_path: Path | None, model_version: str | None, redis_url: str) -> None:
@@ -74,11 +76,13 @@ def create_app(
         summary="Recommendations, and the events they learn from",
         exception_handlers=HANDLERS,
     )
-    documented.include_router(router)
-    paths: dict[object, str] = {route.endpoint: route.path for route in router.routes if isinstance(route, Route)}
+    paths: dict[object, str] = {}
+    for family in FAMILIES:
+        documented.include_router(family)
+        paths |= {route.endpoint: route.path for route in family.routes if isinstance(route, Route)}
     # The call that all cost is in goes around FastAPI, which takes as long for a request as the rest of the edge.
     app = Starlette(
-        routes=[Route(RECOMMENDATIONS, get_recommendations), Mount("/", documented)],
+        routes=[Route(routes.RECOMMENDATIONS, routes.get_recommendations), Mount("/", documented)],
         middleware=[Middleware(Measured, paths=paths)],
         exception_handlers=HANDLERS,
         lifespan=lifespan,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import msgspec
 from fastapi import Security
@@ -12,7 +14,13 @@ from tastemaker.events.schema import MAX_EVENTS, EventForm
 from tastemaker.keys import Scope
 from tastemaker.types import Slate, SlateItem
 from tastemaker_serving.edge.answers import Accepted, Alive, Dependency, ItemList, Problem, Readiness
-from tastemaker_serving.edge.parameters import SimilarParameters, SlateParameters, TrendingParameters, openapi
+from tastemaker_serving.edge.parameters import (
+    NoParameters,
+    SimilarParameters,
+    SlateParameters,
+    TrendingParameters,
+    openapi,
+)
 
 _REQUEST_ID = "5f1c3d0e8a7b4c2f9d6e1a0b3c4d5e6f"
 _ITEM = SlateItem("318", 0.93, 0, "two-tower", "Because you liked The Green Mile")
@@ -24,31 +32,42 @@ _TRENDING = ItemList(_REQUEST_ID, (SlateItem("50", 12.5, 0, "trending", "Trendin
 _READY = Readiness("ready", "a1b2c3d4e5f6", 9742, {"redis": Dependency(True), "ray": Dependency(True)})
 _EVENT = {"user_id": "42", "item_id": "318", "event_type": "rating", "value": 4.5}
 
-_BAD = ("the request cannot be used", "query parameter 'n' is '0'", "Expected int >= 1")
-_NO_ITEM = ("no such item", "no item 'x' in the catalogue", "Use the item_id of a slate or of the item data")
-_TOO_LARGE = (
+
+class Refusal(NamedTuple):
+    """What an error status means, and an example of it."""
+
+    meaning: str
+    error: str
+    remedy: str
+
+
+BAD = Refusal("the request cannot be used", "query parameter 'n' is '0'", "Expected int >= 1")
+NO_ITEM = Refusal("no such item", "no item 'x' in the catalogue", "Use the item_id of a slate or of the item data")
+TOO_LARGE = Refusal(
     "the body is too large",
     "the body has more than 1048576 bytes",
     "Send less at a time (edge.max_body_bytes)",
 )
-_NOT_JSON = ("the body is not JSON", "Content-Type is 'text/plain'", "Send `Content-Type: application/json`")
-_AWAY = (
+NOT_JSON = Refusal("the body is not JSON", "Content-Type is 'text/plain'", "Send `Content-Type: application/json`")
+AWAY = Refusal(
     "a dependency does not answer; `Retry-After` says when to try again",
     "Redis does not answer",
     "Try again in a moment",
 )
+BODY_ERRORS = {400: BAD, 413: TOO_LARGE, 415: NOT_JSON, 503: AWAY}
+"""Of every call that takes a body and writes."""
 _GUARDED = {
-    "e401": (
+    401: Refusal(
         "the caller shows no API key that is known, where one is needed",
         "this call needs an API key",
         "Send `Authorization: Bearer KEY` with a key of `tastemaker keys create`",
     ),
-    "e403": (
+    403: Refusal(
         "the key has other scopes",
         "key 5f1c3d0e8a7b has the scopes read; this call needs write",
         "Use a key of `tastemaker keys create --scope write`",
     ),
-    "e429": (
+    429: Refusal(
         "the caller asks more often than it may; `Retry-After` says when to try again",
         "key 5f1c3d0e8a7b may send 100 requests per second",
         "Wait as long as `Retry-After` says",
@@ -59,19 +78,23 @@ _KEY = Security(HTTPBearer(auto_error=False, description="A key of `tastemaker k
 
 
 def answer(
-    model: type, example: Any, status: int = 200, *, scope: Scope | None = None, **errors: tuple[str, str, str]
+    model: type,
+    example: Any,
+    status: int = 200,
+    *,
+    scope: Scope | None = None,
+    errors: Mapping[int, Refusal] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Keyword arguments of a route.
 
     Args:
         scope: what `requests.admitted` asks for; its refusals are documented, too.
-        errors: meaning, example and remedy by status, as in `e404`.
+        errors: what else it may answer, by status.
     """
     shown = msgspec.to_builtins(example)
     responses: dict[int, dict[str, Any]] = {status: {"content": {"application/json": {"example": shown}}}}
-    for name, (meaning, error, remedy) in (errors | (_GUARDED if scope else {})).items():
+    for code, (meaning, error, remedy) in {**errors, **(_GUARDED if scope else {})}.items():
         content = {"application/json": {"example": {"error": error, "remedy": remedy}}}
-        code = int(name[1:])
         responses[code] = {"model": Problem, "description": meaning, "content": content}
         if code in (429, 503):
             responses[code]["headers"] = _RETRY_AFTER
@@ -90,28 +113,30 @@ def body(schema: dict[str, Any], example: Any) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
 
 
+def in_path(name: str) -> dict[str, Any]:
+    """The `openapi_extra` of a call whose only parameter is an id in its path."""
+    return openapi([name], NoParameters)
+
+
 def _events() -> dict[str, Any]:
     event = msgspec.json.schema(EventForm)["$defs"][EventForm.__name__]
     return {"oneOf": [event, {"type": "array", "items": event, "maxItems": MAX_EVENTS}]}
 
 
-SLATE = answer(Slate, _SLATE, scope="read", e400=_BAD, e503=_AWAY) | reading(openapi(["user_id"], SlateParameters))
-SIMILAR = answer(ItemList, _SIMILAR, scope="read", e400=_BAD, e404=_NO_ITEM, e503=_AWAY) | reading(
+SLATE = answer(Slate, _SLATE, scope="read", errors={400: BAD, 503: AWAY}) | reading(
+    openapi(["user_id"], SlateParameters)
+)
+SIMILAR = answer(ItemList, _SIMILAR, scope="read", errors={400: BAD, 404: NO_ITEM, 503: AWAY}) | reading(
     openapi(["item_id"], SimilarParameters)
 )
-TRENDING = answer(ItemList, _TRENDING, scope="read", e400=_BAD, e503=_AWAY) | reading(openapi([], TrendingParameters))
-EVENTS = answer(
-    Accepted,
-    Accepted([_REQUEST_ID]),
-    202,
-    scope="write",
-    e400=_BAD,
-    e413=_TOO_LARGE,
-    e415=_NOT_JSON,
-    e503=_AWAY,
-) | {"openapi_extra": body(_events(), _EVENT)}
+TRENDING = answer(ItemList, _TRENDING, scope="read", errors={400: BAD, 503: AWAY}) | reading(
+    openapi([], TrendingParameters)
+)
+EVENTS = answer(Accepted, Accepted([_REQUEST_ID]), 202, scope="write", errors=BODY_ERRORS) | {
+    "openapi_extra": body(_events(), _EVENT)
+}
 ALIVE = answer(Alive, Alive())
-READY = answer(Readiness, _READY, e503=_AWAY)
+READY = answer(Readiness, _READY, errors={503: AWAY})
 METRICS: dict[str, Any] = {
     "response_model": None,
     "responses": {200: {"content": {"text/plain": {"example": "tastemaker_slates_total 1.0"}}}},

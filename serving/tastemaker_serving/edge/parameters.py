@@ -20,6 +20,8 @@ MAX_EXCLUDED = 1000
 Count = Annotated[int, Meta(ge=1, le=MAX_ITEMS)]
 N = Annotated[Count | None, Meta(description="how many items; the default is `serving.funnel.slate`")]
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
+PATH_ID = {"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH, "pattern": "^[^/]+$"}
+"""JSON schema of an id in a path. Percent-encoding is undone before paths are told apart, so it cannot hold a slash."""
 Excluded = Annotated[list[Id], Meta(max_length=MAX_EXCLUDED)]
 
 
@@ -89,7 +91,7 @@ def check_id(name: str, value: str) -> None:
 def openapi(path_names: Sequence[str], kind: type[msgspec.Struct]) -> dict[str, Any]:
     """The `parameters` of an OpenAPI operation."""
     properties = msgspec.json.schema(kind)["$defs"][kind.__name__]["properties"]
-    in_path = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in path_names]
+    in_path = [{"name": name, "in": "path", "required": True, "schema": PATH_ID} for name in path_names]
     in_query = [
         {"name": name, "in": "query", "required": False, "schema": schema, "description": schema.pop("description")}
         for name, schema in properties.items()

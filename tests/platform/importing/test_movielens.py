@@ -46,7 +46,7 @@ def test_ratings_become_events_and_movies_items(folder: Path) -> None:
         {"user_id": "1", "item_id": "10", "event_type": "rating", "value": 4.5},
         {"user_id": "2", "item_id": "10", "event_type": "rating", "value": 1.0},
     ]
-    told_of_none = [columns.CONTENT_LENGTH_MIN, columns.AUTHOR, columns.PUBLISHED_AT]
+    told_of_none = [columns.CONTENT_LENGTH_MIN, columns.AUTHOR, columns.PUBLISHED_AT, columns.AVAILABLE]
     assert lake.items().drop_columns(told_of_none).to_pylist() == [
         {
             "item_id": "10",

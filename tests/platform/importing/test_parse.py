@@ -163,3 +163,11 @@ def test_every_row_is_either_usable_or_bad(rows: list[tuple[str, str, str]]) -> 
     checked = events(*({"user_id": user, "timestamp": time, "value": value} for user, time, value in rows))
     assert checked.table.num_rows + checked.bad == len(rows)
     assert checked.table[columns.USER_ID].null_count == checked.table[columns.TIMESTAMP].null_count == 0
+
+
+def test_items_say_whether_they_may_be_shown() -> None:
+    table = pa.table({"item_id": list("abcde"), "title": ["T"] * 5, "available": ["true", "0", "", "False", "perhaps"]})
+    checked = parse_items(Source(Path("items.csv"), table, np.arange(2, 7)), {})
+
+    assert checked.table["available"].to_pylist() == [True, False, None, False]
+    assert "available 'perhaps' is not true or false" in checked.first_bad[0].reason

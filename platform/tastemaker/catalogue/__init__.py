@@ -1,0 +1,1 @@
+"""The catalogue while it changes: what clients send, the log of changes, and their way into the lake."""

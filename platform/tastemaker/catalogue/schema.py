@@ -1,0 +1,130 @@
+"""Items as clients send them, and as tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+import msgspec
+import pyarrow as pa
+from msgspec import Meta
+
+from tastemaker.catalogue.log import Change
+from tastemaker.catalogue.tables import CHANGE_SCHEMA, ITEM_SCHEMA, REMOVED, VERSION
+from tastemaker.errors import InvalidInput
+from tastemaker.events.schema import EPOCH, MAX_ID_LENGTH
+from tastemaker.types import Item
+
+MAX_ITEMS: Final = 1000
+MAX_TITLE: Final = 1000
+MAX_TEXT: Final = 20_000
+MAX_CATEGORIES: Final = 50
+LAST: Final = datetime(2200, 1, 1, tzinfo=UTC)
+
+Name = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
+
+
+class ItemForm(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The JSON object of one item. It takes the place of all that was known of the item."""
+
+    item_id: Name
+    title: Annotated[str, Meta(min_length=1, max_length=MAX_TITLE)]
+    categories: Annotated[list[Name], Meta(max_length=MAX_CATEGORIES)] = []
+    author: Name | None = None
+    published_at: Annotated[datetime, Meta(tz=True)] | None = None
+    release_year: Annotated[int, Meta(ge=1, le=9999)] | None = None
+    content_length_min: Annotated[float, Meta(ge=0, le=1e6)] | None = None
+    text: Annotated[str, Meta(max_length=MAX_TEXT)] = ""
+    available: Annotated[bool, Meta(description="false keeps it out of slates without forgetting it")] = True
+
+
+REMEDIES: Final = {
+    "title": f"Send a string of 1 to {MAX_TITLE} characters",
+    "categories": f"Send a list of at most {MAX_CATEGORIES} strings of 1 to {MAX_ID_LENGTH} characters",
+    "published_at": "Send RFC 3339 with an offset, such as 2026-01-31T18:00:00Z, from 1970 on, or leave it out",
+    "release_year": "Send a whole number from 1 to 9999, or leave it out",
+    "content_length_min": "Send minutes, a number from 0 to 1,000,000, or leave it out",
+    "text": f"Send a string of at most {MAX_TEXT} characters, or leave it out",
+    "available": "Send true or false, or leave it out",
+}
+REQUIRED: Final = ("item_id", "title")
+ID_REMEDY: Final = f"Send a string of 1 to {MAX_ID_LENGTH} characters"
+_FIELD = re.compile(r"(?:field `(?P<named>.*?)`|at `\$\.(?P<at>\w+))", re.DOTALL)
+
+
+def parse(body: bytes) -> list[Item]:
+    """The items of a request body: a list of up to MAX_ITEMS objects, none twice; all of them or none.
+
+    Raises:
+        InvalidInput: the message names the item's index, the field, its value and what to change.
+    """
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(f"the body is not JSON: {error}", "Send a list of items") from error
+    if not isinstance(document, list):
+        raise InvalidInput(f"the body is {_shown(document)}", "Send a list of items")
+    if len(document) > MAX_ITEMS:
+        raise InvalidInput(f"{len(document)} items in one request", f"Send at most {MAX_ITEMS} at a time")
+    items: dict[str, int] = {}
+    parsed = [_item(index, fields) for index, fields in enumerate(document)]
+    for index, item in enumerate(parsed):
+        first = items.setdefault(item.item_id, index)
+        if first != index:
+            raise InvalidInput(
+                f"item {index}: item {first} has the item_id {_shown(item.item_id)}, too", "Send it once"
+            )
+    return parsed
+
+
+def to_arrow(changes: Sequence[Change]) -> pa.Table:
+    """Changes as a table in CHANGE_SCHEMA."""
+    rows = [
+        {
+            **{name: getattr(change.item, name, None) for name in ITEM_SCHEMA.names},
+            "item_id": change.item_id,
+            VERSION: change.version,
+            REMOVED: change.item is None,
+        }
+        for change in changes
+    ]
+    return pa.Table.from_pylist(rows, CHANGE_SCHEMA)
+
+
+def _item(index: int, fields: Any) -> Item:
+    try:
+        form = msgspec.convert(fields, ItemForm)
+    except msgspec.ValidationError as error:
+        raise _refusal(index, fields, error) from error
+    published = form.published_at
+    if published is not None and not EPOCH <= published < LAST:
+        raise InvalidInput(f"item {index}: published_at is {published.isoformat()}", REMEDIES["published_at"])
+    return Item(
+        **msgspec.structs.asdict(form)
+        | {
+            "categories": tuple(dict.fromkeys(form.categories)),
+            "published_at": published and published.astimezone(UTC),
+        }
+    )
+
+
+def _refusal(index: int, fields: Any, error: msgspec.ValidationError) -> InvalidInput:
+    """msgspec's complaint, with the value it is about and a remedy."""
+    if not isinstance(fields, dict):
+        return InvalidInput(f"item {index}: {_shown(fields)} is not an object", f"Send {', '.join(REQUIRED)}")
+    found = _FIELD.search(str(error))
+    field = (found["named"] or found["at"]) if found else ""
+    if field not in ItemForm.__struct_fields__:
+        known = ", ".join(ItemForm.__struct_fields__)
+        return InvalidInput(f"item {index}: unknown field {_shown(field)}", f"Known fields are {known}")
+    remedy = REMEDIES.get(field, ID_REMEDY)
+    if field not in fields:
+        return InvalidInput(f"item {index}: {field} is missing", remedy)
+    return InvalidInput(f"item {index}: {field} is {_shown(fields[field])}", remedy)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

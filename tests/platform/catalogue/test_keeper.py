@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+
+from tastemaker.catalogue import keeper, log
+from tastemaker.catalogue.keeper import Keeper
+from tastemaker.lake import ITEM_SCHEMA, Lake
+from tastemaker.types import Item
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(str(tmp_path / "lake"))
+
+
+async def publish(redis_url: str, **items: str | None) -> int:
+    async with AsyncRedis.from_url(redis_url) as redis:
+        return await log.publish(
+            redis, {name: None if title is None else Item(name, title) for name, title in items.items()}
+        )
+
+
+def titles(lake: Lake) -> dict[str, str]:
+    items = lake.items()
+    return dict(zip(items["item_id"].to_pylist(), items["title"].to_pylist(), strict=True))
+
+
+async def test_changes_reach_the_lake_once_and_a_new_worker_goes_on_from_there(redis_url: str, lake: Lake) -> None:
+    await publish(redis_url, a="A", b="B")
+    with Redis.from_url(redis_url) as redis:
+        worker = Keeper(redis, lake)
+        assert [worker.step(), worker.step()] == [2, 0]
+        version = await publish(redis_url, a=None, b="Bee", c="C")
+        assert Keeper(redis, lake).step() == 3
+    assert titles(lake) == {"b": "Bee", "c": "C"}
+    assert lake.items_version() == version
+
+
+async def test_an_import_keeps_changes_and_a_change_survives_an_import_that_began_before_it(
+    redis_url: str, lake: Lake
+) -> None:
+    lake.replace_items(pa.Table.from_pylist([{"item_id": "a", "title": "A"}], ITEM_SCHEMA))
+    with Redis.from_url(redis_url) as redis:
+        worker = Keeper(redis, lake)
+        await publish(redis_url, b="B")
+        worker.step()
+        read, version = lake.items(), lake.items_version()
+        await publish(redis_url, b="Bee", c="C")
+        worker.step()
+        lake.replace_items(read, version)
+    assert titles(lake) == {"a": "A", "b": "Bee", "c": "C"}
+
+
+async def test_many_files_become_one(redis_url: str, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tastemaker.lake.CHANGE_FILES", 3)
+    with Redis.from_url(redis_url) as redis:
+        worker = Keeper(redis, lake)
+        for number in range(6):
+            await publish(redis_url, **{f"i{number % 4}": str(number)})
+            worker.step()
+    assert len(lake.files("items/changes")) <= 3
+    assert titles(lake) == {"i0": "4", "i1": "5", "i2": "2", "i3": "3"}
+
+
+async def test_the_log_forgets_what_is_old_and_stored(
+    redis_url: str, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await publish(redis_url, a="A")
+    with Redis.from_url(redis_url) as redis:
+        Keeper(redis, lake).step()
+        assert redis.zcard(log.CHANGES_KEY) == 1
+        monkeypatch.setattr(keeper, "KEPT_DAYS", 0)
+        Keeper(redis, lake).step()
+        assert redis.zcard(log.CHANGES_KEY) == 0
+    assert titles(lake) == {"a": "A"}
+
+
+async def test_what_came_before_the_signal_to_stop_is_stored(redis_url: str, lake: Lake) -> None:
+    await publish(redis_url, a="A")
+    stop = threading.Event()
+    stop.set()
+    keeper.keep(lake, redis_url, stop)
+    assert titles(lake) == {"a": "A"}
