@@ -17,6 +17,7 @@ import yaml
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
+from tastemaker.decisions.sampling import Decisions
 from tastemaker.errors import InvalidInput
 from tastemaker.event_types import DEFAULT_EVENT_TYPES
 from tastemaker.event_types import EventType as EventType
@@ -196,6 +197,7 @@ class Settings(BaseSettings):
     ranking: Ranking = Ranking()
     kserve: KServe = KServe()
     ingest: Ingest = Ingest()
+    decisions: Decisions = Decisions()
     training: Training = Training()
     gates: Gates | None = Field(Gates(), description="before a version may be the champion; null: anything may be")
     feast_registry: str | None = Field(

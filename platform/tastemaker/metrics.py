@@ -66,6 +66,12 @@ USER_FEATURES_AGE_SECONDS.set(math.nan)
 CATALOGUE_COVERAGE_RATIO.set(math.nan)
 
 CLICKS: Final = Counter("tastemaker_clicks_total", "Positive events that name the slate they came from", ["scene"])
+DECISIONS: Final = Counter(
+    "tastemaker_decisions_total",
+    "Decisions by detail (full or slate) and what became of them: logged in Redis or dropped by the edge, stored in "
+    "the lake by the ingest worker",
+    ["detail", "result"],
+)
 COLOUR_REQUESTS: Final = Counter(
     "tastemaker_colour_requests_total",
     "Requests that the edge sent to a colour, by outcome: ok, fallback (a lower rung than ranked) or error",

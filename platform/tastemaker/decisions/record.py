@@ -6,6 +6,12 @@ C candidates, S signals, P profile width.
 from __future__ import annotations
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from tastemaker.decisions.sampling import Detail
+
+Floats = npt.NDArray[np.float32]
 
 
 class Dropped(msgspec.Struct, frozen=True):
@@ -42,3 +48,56 @@ class Trace(msgspec.Struct, frozen=True):
     ranked: int
     """How many of the candidates went on to re-ranking, from the first on."""
     dropped: list[Dropped] = []
+
+    def scores_of(self) -> Floats:
+        """The scores (C)."""
+        return np.frombuffer(self.scores, np.float32)
+
+    def signals_of(self) -> Floats:
+        """The signals (S, C)."""
+        return np.frombuffer(self.signals, np.float32).reshape(len(self.signal_names), len(self.candidates))
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """One place of the slate. `propensity`: the probability that it came there; None where chance had no part."""
+
+    item_id: str
+    score: float
+    source: str
+    reason: str
+    propensity: float | None = None
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """One slate, and what it was made of.
+
+    `time` is when it was answered, in seconds since 1970. `routing` names the routing document that was followed.
+    `origin`, of a slate from the cache, is the request that computed it. `trace` is None without full detail.
+    """
+
+    request_id: str
+    user_id: str
+    scene: str
+    time: float
+    n: int
+    device: str | None
+    exclude: list[str]
+    colour: str
+    routing: str
+    experiments: dict[str, str]
+    model_version: str
+    served_from: str
+    degraded: list[str]
+    stage_ms: dict[str, float]
+    items: list[Shown]
+    origin: str = ""
+    trace: Trace | None = None
+
+    @property
+    def detail(self) -> Detail:
+        """How much of it is here."""
+        return "slate" if self.trace is None else "full"
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder(Decision).decode

@@ -51,6 +51,11 @@ def encode(routing: Routing) -> bytes:
     return _encode(routing)
 
 
+def digest(routing: Routing) -> str:
+    """A short name of the document, the same wherever it is read."""
+    return xxhash.xxh3_64_hexdigest(_encode(routing))
+
+
 def decode(document: bytes | str) -> Routing:
     """The routing that a document holds.
 

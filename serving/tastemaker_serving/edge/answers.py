@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tastemaker.types import ServedFrom, SlateItem
+from tastemaker.decisions.explanation import Explanation
+from tastemaker.types import ServedFrom, Slate, SlateItem
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedSlate(Slate):
+    """A slate, and how it came about."""
+
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True, slots=True)

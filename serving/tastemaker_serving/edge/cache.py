@@ -26,13 +26,14 @@ READS = MicroBatch(max_size=64, max_in_flight=2, wait_ms=0)
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
-    """A cached slate. `created` is Unix time in seconds."""
+    """A cached slate. `created` is Unix time in seconds; `request_id` is of the request that computed it."""
 
     epoch: int
     created: float
     model_version: str
     segment: str | None
     items: tuple[SlateItem, ...]
+    request_id: str = ""
 
 
 class Found(NamedTuple):
@@ -78,21 +79,10 @@ class SlateCache:
         """Break off the reads under way."""
         await self._reads.close()
 
-    async def write(
-        self,
-        user_id: str,
-        variant: str,
-        *,
-        ttl_s: int,
-        epoch: int,
-        model_version: str,
-        segment: str | None,
-        items: tuple[SlateItem, ...],
-    ) -> None:
-        """Keep a slate that was computed after `epoch` was read."""
+    async def write(self, user_id: str, variant: str, entry: Entry, *, ttl_s: int) -> None:
+        """Keep a slate that was computed after its epoch was read."""
         if not ttl_s:
             return
-        entry = Entry(epoch, self._clock(), model_version, segment, items)
         with self._breaker:
             await self._redis.set(slate_key(user_id, variant), _encode(entry), ex=max(ttl_s, self._stale_ttl_s))
 

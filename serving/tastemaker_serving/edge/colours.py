@@ -16,6 +16,7 @@ from time import perf_counter
 
 import msgspec
 from aiohttp import ClientSession
+from msgspec import structs
 from redis.asyncio import Redis
 
 from tastemaker.config import Settings
@@ -48,6 +49,7 @@ class Colours:
     def __init__(self, client: ClientSession, settings: Settings, meter: Meter, first: Routing | None) -> None:
         self.meter = meter
         self.routing: Routing | None = None
+        self.routing_digest = ""
         self._client = client
         self._limits = settings.edge.batch
         self._timeout_s = settings.edge.deadline_ms / 1000
@@ -60,6 +62,7 @@ class Colours:
     def follow(self, routing: Routing) -> None:
         """Route by `routing` from now on."""
         self.routing = routing
+        self.routing_digest = routes.digest(routing)
         self.meter.period = routing.period
         targets = [target for target in (routing.stable, routing.candidate) if target is not None]
         urls = {target.url for target in targets}
@@ -96,7 +99,7 @@ class Colours:
         """
         routing = self._routed()
         target = routes.target_of(routing, query.user_id)
-        self._shadow(routing, query)
+        self._shadow(routing, structs.replace(query, traced=False) if query.traced else query)
         if target is routing.stable:
             return await self._measured(target, query, deadline)
         now = asyncio.get_running_loop().time()

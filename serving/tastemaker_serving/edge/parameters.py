@@ -33,6 +33,10 @@ class SlateParameters(msgspec.Struct, frozen=True):
     device: Annotated[Id | None, Meta(description="mobile, desktop, tv or another", examples=["tv"])] = None
     exclude: Annotated[Excluded, Meta(description="item ids to leave out, separated by commas or repeated")] = []
     force_refresh: Annotated[bool, Meta(description="compute a new slate even where a cached one is fresh")] = False
+    explain: Annotated[
+        bool,
+        Meta(description="compute a new slate and add `explanation`, as GET /v1/requests has it; needs an admin key"),
+    ] = False
 
 
 class SimilarParameters(msgspec.Struct, frozen=True):
@@ -47,6 +51,12 @@ class TrendingParameters(msgspec.Struct, frozen=True):
 
     n: N = None
     category: Annotated[Id | None, Meta(description="only items of this category")] = None
+
+
+class ExplanationParameters(msgspec.Struct, frozen=True):
+    """Of `GET /v1/requests/{request_id}`."""
+
+    item: Annotated[Id | None, Meta(description="an item of which `item` then says what became of it")] = None
 
 
 class NoParameters(msgspec.Struct, frozen=True):

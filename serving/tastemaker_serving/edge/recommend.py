@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import structs
 
+from tastemaker.decisions.record import Decision
+from tastemaker.decisions.sampling import Detail
 from tastemaker.features import trail as trails
 from tastemaker.features.trail import Trail
 from tastemaker.metrics import CACHE, SLATES
@@ -16,6 +20,7 @@ from tastemaker.types import ServedFrom, Slate, SlateItem
 from tastemaker_serving import wire
 from tastemaker_serving.edge import ladder
 from tastemaker_serving.edge.cache import Entry, Found, variant_of
+from tastemaker_serving.edge.decisions import decision_of
 from tastemaker_serving.edge.ladder import Rung
 from tastemaker_serving.edge.ray_serve import Answer
 from tastemaker_serving.edge.shelf import Shelf
@@ -31,32 +36,70 @@ class Composed(NamedTuple):
     served_from: ServedFrom
     items: tuple[SlateItem, ...]
     model_version: str
+    answer: Answer | None = None
+    """Of the models, where they were asked and answered."""
+    origin: str = ""
+    """Of a slate from the cache, the request that computed it."""
 
 
 async def recommend(edge: Edge, query: wire.Query, *, force_refresh: bool = False) -> Slate:
     """The user's slate. It always has items while the catalogue has some that are neither seen nor excluded."""
+    detail = edge.decisions.detail_of(query.scene)
+    slate, decision = await _decide(edge, query, detail, force_refresh=force_refresh)
+    if decision is not None:
+        edge.decisions.note(decision)
+    return slate
+
+
+async def recommend_traced(edge: Edge, query: wire.Query) -> tuple[Slate, Decision]:
+    """A slate computed anew, and in full detail how it came about, which is logged whatever the shares."""
+    slate, decision = await _decide(edge, query, "full", force_refresh=True)
+    assert decision is not None
+    edge.decisions.note(decision)
+    return slate, decision
+
+
+async def _decide(
+    edge: Edge, query: wire.Query, detail: Detail | None, *, force_refresh: bool
+) -> tuple[Slate, Decision | None]:
+    if detail == "full":
+        query = structs.replace(query, traced=True)
     deadline = asyncio.get_running_loop().time() + edge.settings.edge.deadline_ms / 1000
     watch = Stopwatch()
     target = edge.colours.target_of(query.user_id)
     variant = variant_of(target.version, query.scene, query.device, query.n, query.exclude)
     found = await _look_up(edge, watch, query, variant, force_refresh=force_refresh)
     if found.entry is not None and found.fresh and not force_refresh:
-        cached = Composed("cache", found.entry.items, found.entry.model_version)
-        return _slate(edge, query, watch, cached, target)
+        entry = found.entry
+        composed = Composed("cache", entry.items, entry.model_version, origin=entry.request_id)
+    else:
+        composed = await _compute(edge, watch, query, found, variant, target, deadline)
+    slate = _slate(edge, query, watch, composed, target)
+    if detail is None:
+        return slate, None
+    answer = composed.answer.slate if composed.answer is not None else None
+    colours = edge.colours
+    return slate, decision_of(query, slate, target.colour, colours.routing_digest, answer, composed.origin)
+
+
+async def _compute(
+    edge: Edge, watch: Stopwatch, query: wire.Query, found: Found, variant: str, target: Target, deadline: float
+) -> Composed:
+    """The models' answer or what the ladder makes up for it; kept in the cache where it is whole."""
     answer = await _rank(edge, watch, query, deadline)
     composed = await _compose(edge, watch, query, answer, found.entry)
     if answer is not None and not watch.degraded and answer.model_version == target.version:
         with watch.stage("cache_write"):
-            await edge.cache.write(
-                query.user_id,
-                variant,
-                ttl_s=edge.cache_ttl_s(query.scene),
+            entry = Entry(
                 epoch=found.epoch,
+                created=time.time(),
                 model_version=composed.model_version,
                 segment=answer.slate.segment,
                 items=composed.items,
+                request_id=query.request_id,
             )
-    return _slate(edge, query, watch, composed, target)
+            await edge.cache.write(query.user_id, variant, entry, ttl_s=edge.cache_ttl_s(query.scene))
+    return composed
 
 
 async def trail_of(edge: Edge, watch: Stopwatch, user_id: str) -> Trail:
@@ -105,11 +148,11 @@ async def _compose(
         rungs: list[Rung] = [(answer.slate.served_from, ladder.ranked(answer.slate))]
         served_from, items = ladder.climb_down(rungs, query.n, excluded)
         if len(items) == query.n:
-            return Composed(served_from, items, answer.model_version)
+            return Composed(served_from, items, answer.model_version, answer)
     trail = await trail_of(edge, watch, query.user_id)
     leave_out = excluded | seen_items(edge.shelf, trail)
     served_from, items = ladder.climb_down(_rungs(edge, query, answer, entry, trail), query.n, leave_out)
-    return Composed(served_from, items, _version(edge, served_from, answer, entry))
+    return Composed(served_from, items, _version(edge, served_from, answer, entry), answer)
 
 
 def _rungs(edge: Edge, query: wire.Query, answer: Answer | None, entry: Entry | None, trail: Trail) -> Iterator[Rung]:

@@ -18,8 +18,9 @@ from tastemaker_serving import wire
 from tastemaker_serving.edge import documents, ladder, parameters
 from tastemaker_serving.edge.answers import Accepted, Alive, Dependency, ItemList, Readiness
 from tastemaker_serving.edge.breaker import Breaker
+from tastemaker_serving.edge.explanations import with_explanation
 from tastemaker_serving.edge.ladder import Rung
-from tastemaker_serving.edge.recommend import recommend, seen_items, trail_of
+from tastemaker_serving.edge.recommend import recommend, recommend_traced, seen_items, trail_of
 from tastemaker_serving.edge.requests import admitted, edge_of, json_answer, json_body, path_id, request_id
 from tastemaker_serving.edge.state import Edge
 from tastemaker_serving.edge.stopwatch import Stopwatch
@@ -43,7 +44,10 @@ async def get_recommendations(request: Request) -> Response:
         n=wanted.n or edge.settings.serving.funnel.slate,
         exclude=wanted.exclude,
     )
-    return json_answer(await recommend(edge, query, force_refresh=wanted.force_refresh))
+    if not wanted.explain:
+        return json_answer(await recommend(edge, query, force_refresh=wanted.force_refresh))
+    admitted(request, "admin")
+    return json_answer(with_explanation(*await recommend_traced(edge, query)))
 
 
 @router.get("/v1/items/{item_id}/similar", **documents.SIMILAR)

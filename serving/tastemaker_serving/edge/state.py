@@ -24,6 +24,7 @@ from tastemaker_serving.edge.admission import Gate
 from tastemaker_serving.edge.breaker import Breaker
 from tastemaker_serving.edge.cache import SlateCache
 from tastemaker_serving.edge.colours import Colours
+from tastemaker_serving.edge.decisions import DecisionLog
 from tastemaker_serving.edge.meter import Meter
 from tastemaker_serving.edge.shelf import Shelf
 from tastemaker_serving.edge.shelves import Shelves
@@ -48,6 +49,7 @@ class Edge:
     redis: Redis
     redis_breaker: Breaker
     cache: SlateCache
+    decisions: DecisionLog
     colours: Colours
     trending: Trending
 
@@ -79,7 +81,7 @@ async def opened(
     """
     redis = connect(redis_url)
     async with ClientSession(cookie_jar=DummyCookieJar()) as client:
-        redis_breaker = Breaker("Redis", lambda: cast("Awaitable[bool]", redis.ping()), (RedisError, OSError))
+        redis_breaker, log_breaker = _redis_breaker("Redis", redis), _redis_breaker("the decision log", redis)
         with suppress(Unavailable):
             await gate.refresh(redis, redis_breaker)
         meter = Meter(redis, redis_breaker)
@@ -91,6 +93,7 @@ async def opened(
             redis=redis,
             redis_breaker=redis_breaker,
             cache=SlateCache(redis, redis_breaker, settings.edge.stale_ttl_s),
+            decisions=DecisionLog(redis, log_breaker, settings.decisions),
             colours=Colours(client, settings, meter, None if shelf is None else _alone(settings, shelf)),
             trending=Trending(redis, redis_breaker),
         )
@@ -102,6 +105,7 @@ async def opened(
                 ("a new catalogue", edge.shelves.keep_current(edge.colours)),
                 ("changes of API keys", gate.keep_current(redis, redis_breaker)),
                 ("measuring", meter.keep_flushing()),
+                ("the decision log", edge.decisions.keep_flushing()),
             )
         ]
         for task in background:
@@ -115,8 +119,14 @@ async def opened(
             await asyncio.wait(background, timeout=STOP_S)
             await edge.colours.close()
             await edge.cache.close()
+            await edge.decisions.flush()
+            await log_breaker.close()
             await redis_breaker.close()
             await redis.aclose()
+
+
+def _redis_breaker(name: str, redis: Redis) -> Breaker:
+    return Breaker(name, lambda: cast("Awaitable[bool]", redis.ping()), (RedisError, OSError))
 
 
 def _mourn(task: asyncio.Task[None]) -> None:

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from tastemaker import config
+from tastemaker.decisions.record import Trace
 from tastemaker_serving import wire
 from tastemaker_serving.edge.app import create_app
 from tastemaker_serving.edge.shelf import Shelf, load
@@ -53,7 +55,24 @@ class FakeRay:
         ids = ranked[: min(query.n, self.short)]
         count = len(ids)
         scores = [1.0 - place / 100 for place in range(count)]
-        return wire.RankedSlate(ids, scores, ["two-tower"] * count, ["For you"] * count, "ranked")
+        trace = self._trace(ranked) if query.traced else None
+        return wire.RankedSlate(ids, scores, ["two-tower"] * count, ["For you"] * count, "ranked", trace=trace)
+
+    def _trace(self, ranked: list[str]) -> Trace:
+        """All but one of the items were candidates; the first thirty went on to re-ranking."""
+        candidates = [item_id for item_id in ranked if item_id != "i5"]
+        count = len(candidates)
+        return Trace(
+            now=1_800_000_000,
+            trail=b"",
+            profile=b"",
+            candidates=candidates,
+            sources=["two-tower"] * count,
+            scores=np.linspace(1, 0, count, dtype=np.float32).tobytes(),
+            signal_names=["two_tower"],
+            signals=np.linspace(9, 0, count, dtype=np.float32).tobytes(),
+            ranked=30,
+        )
 
 
 @pytest.fixture(scope="session")

@@ -322,6 +322,7 @@ async def test_openapi_documents_parameters_answers_and_errors(alone: httpx.Asyn
         "device",
         "exclude",
         "force_refresh",
+        "explain",
     ]
     assert slate["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].endswith("/Slate")
     assert slate["responses"]["400"]["content"]["application/json"]["schema"]["$ref"].endswith("/Problem")

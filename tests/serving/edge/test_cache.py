@@ -10,7 +10,7 @@ from tastemaker.errors import Unavailable
 from tastemaker.features.trail import epoch_key, slate_key
 from tastemaker.types import SlateItem
 from tastemaker_serving.edge.breaker import Breaker
-from tastemaker_serving.edge.cache import Found, SlateCache, variant_of
+from tastemaker_serving.edge.cache import Entry, Found, SlateCache, variant_of
 from tastemaker_serving.edge.state import connect
 
 from .conftest import free_port
@@ -32,7 +32,7 @@ def cache_on(redis: Redis, clock: Callable[[], float] = lambda: 1000.0, stale_tt
 
 
 async def keep(cache: SlateCache, epoch: int, ttl_s: int = TTL_S) -> None:
-    await cache.write("7", "v", ttl_s=ttl_s, epoch=epoch, model_version="m", segment="Drama", items=ITEMS)
+    await cache.write("7", "v", Entry(epoch, 1000.0, "m", "Drama", ITEMS), ttl_s=ttl_s)
 
 
 async def test_an_entry_is_fresh_in_its_epoch(redis: Redis) -> None:

@@ -1,0 +1,65 @@
+"""Recent decisions in Redis: two bounded streams, which the lake is filled from, and where each request stands in them.
+
+The bound is a number of entries, so that a log that nobody empties takes a known amount of memory; the oldest go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from redis.asyncio import Redis
+
+from tastemaker.decisions import record
+from tastemaker.decisions.record import Decision
+from tastemaker.decisions.sampling import Decisions, Detail
+
+STREAMS: Final[Mapping[Detail, str]] = {"full": "tm:decisions:full", "slate": "tm:decisions:slates"}
+FIELD: Final = b"decision"
+
+
+def place_key(request_id: str) -> str:
+    """Key of where a request's decision stands: the stream's detail and the entry's id, parted by a space."""
+    return f"tm:{{{request_id}}}:decision"
+
+
+async def write(redis: Redis, decisions: Sequence[Decision], settings: Decisions) -> None:
+    """Add `decisions`, in two round trips.
+
+    Raises:
+        redis.RedisError: Redis did not take all of them.
+    """
+    lengths: dict[Detail, int] = {"full": settings.recent_full, "slate": settings.recent_slates}
+    async with redis.pipeline(transaction=False) as pipe:
+        for decision in decisions:
+            length = lengths[decision.detail]
+            pipe.xadd(STREAMS[decision.detail], {FIELD: record.encode(decision)}, maxlen=length, approximate=True)
+        entry_ids = await pipe.execute()
+    async with redis.pipeline(transaction=False) as pipe:
+        for decision, entry_id in zip(decisions, entry_ids, strict=True):
+            place = f"{decision.detail} {entry_id.decode()}"
+            pipe.set(place_key(decision.request_id), place, ex=settings.recent_s)
+        await pipe.execute()
+
+
+async def find(redis: Redis, request_id: str) -> Decision | None:
+    """The decision of a request; None where it was not logged, or is no longer recent.
+
+    Raises:
+        redis.RedisError: Redis does not answer.
+    """
+    place: bytes | None = await redis.get(place_key(request_id))
+    if place is None:
+        return None
+    detail, entry_id = place.decode().split(" ")
+    entries: Any = await redis.xrange(STREAMS["full" if detail == "full" else "slate"], entry_id, entry_id)
+    return read(entries[0][1]) if entries else None
+
+
+def read(fields: Mapping[bytes, bytes] | None) -> Decision | None:
+    """The decision in a stream entry; None where it was cut off meanwhile, or another version wrote it otherwise."""
+    try:
+        return record.decode((fields or {})[FIELD])
+    except (KeyError, msgspec.DecodeError):
+        return None
