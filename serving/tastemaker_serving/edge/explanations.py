@@ -16,6 +16,7 @@ from tastemaker.errors import InvalidInput, NotFound
 from tastemaker.types import Slate
 from tastemaker_serving.edge import documents, parameters
 from tastemaker_serving.edge.answers import ExplainedSlate
+from tastemaker_serving.edge.documents import Refusal
 from tastemaker_serving.edge.requests import REQUEST_ID, admitted, json_answer
 
 _SHOWN = Fate(
@@ -52,16 +53,15 @@ _EXAMPLE = Explanation(
     items=(_SHOWN,),
     item=_ASKED,
 )
-_BAD = ("the request cannot be used", "'?' is no request id", "Use the `request_id` of a slate")
-_NONE = (
+_BAD = Refusal("the request cannot be used", "'?' is no request id", "Use the `request_id` of a slate")
+_NONE = Refusal(
     "no recent request of that id was logged",
     "no recent decision of request 'x'",
     "See `decisions` in the settings for what is logged; `tastemaker explain` looks in the lake, too",
 )
-_AWAY = ("Redis does not answer; try again after `Retry-After`", "Redis does not answer", "Try again in a moment")
-DOCUMENT = documents.answer(Explanation, _EXAMPLE, scope="admin", e400=_BAD, e404=_NONE, e503=_AWAY) | {
-    "openapi_extra": parameters.openapi(["request_id"], parameters.ExplanationParameters)
-}
+DOCUMENT = documents.answer(
+    Explanation, _EXAMPLE, scope="admin", errors={400: _BAD, 404: _NONE, 503: documents.AWAY}
+) | {"openapi_extra": parameters.openapi(["request_id"], parameters.ExplanationParameters)}
 
 router = APIRouter()
 
@@ -76,11 +76,11 @@ async def get_request(request: Request) -> Response:
     wanted = parameters.parse(request.scope["query_string"], parameters.ExplanationParameters)
     request_id: str = request.path_params["request_id"]
     if not REQUEST_ID.fullmatch(request_id):
-        raise InvalidInput(f"{request_id!r:.80} is no request id", _BAD[2])
+        raise InvalidInput(f"{request_id!r:.80} is no request id", _BAD.remedy)
     with edge.redis_breaker:
         decision = await recent.find(edge.redis, request_id)
     if decision is None:
-        raise NotFound(f"no recent decision of request {request_id!r}", _NONE[2])
+        raise NotFound(f"no recent decision of request {request_id!r}", _NONE.remedy)
     return json_answer(explain(decision, wanted.item))
 
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import Redis
 
+from tastemaker import erasure
 from tastemaker.decisions import recent
 from tastemaker.decisions.sampling import Decisions
 
@@ -32,6 +34,22 @@ async def test_the_oldest_go_beyond_the_bound(online: Redis) -> None:
     assert await online.xlen(recent.STREAMS["slate"]) < many / 2
     assert await recent.find(online, "r0") is None
     assert await recent.find(online, f"r{many - 1}") is not None
+
+
+async def test_what_is_no_longer_recent_goes(online: Redis) -> None:
+    old = f"{(int(time.time()) - 61) * 1000}-0"
+    await online.xadd(recent.STREAMS["full"], {recent.FIELD: b"x"}, id=old)
+    await recent.write(online, [decision("a")], SETTINGS)
+    assert await online.xlen(recent.STREAMS["full"]) == 0
+
+
+async def test_a_user_who_was_erased_is_not_told_of(online: Redis) -> None:
+    await recent.write(online, [decision("a", time=time.time())], SETTINGS)
+    await erasure.erase(online, "7")
+    assert await recent.find(online, "a") is None
+    later = decision("b", time=time.time() + 1)
+    await recent.write(online, [later], SETTINGS)
+    assert await recent.find(online, "b") == later
 
 
 async def test_an_entry_of_another_form_is_none(online: Redis) -> None:
