@@ -22,9 +22,9 @@ Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 T = TypeVar("T", bound=np.generic)
 
-SOURCES: Final = ("two-tower", "item-to-item", "als", "content", "popular", "session", "trending", "explore")
-"""Names of the candidate sources; `Proposals.source` holds their positions."""
-TWO_TOWER, ITEM_TO_ITEM, ALS, CONTENT, POPULAR, SESSION, TRENDING, EXPLORE = range(len(SOURCES))
+SOURCES: Final = ("two-tower", "item-to-item", "als", "content", "popular", "session", "trending", "explore", "named")
+"""Names of the candidate sources; `Proposals.source` holds their positions. `named` is the caller, whom none asks."""
+TWO_TOWER, ITEM_TO_ITEM, ALS, CONTENT, POPULAR, SESSION, TRENDING, EXPLORE, NAMED = range(len(SOURCES))
 
 Shares = Mapping[int, float]
 """What part of the candidate list is kept for each source; one that is not here is switched off. The two-tower search,
@@ -90,6 +90,23 @@ def together(parts: Sequence[tuple[npt.NDArray[np.intp], Proposals]]) -> Proposa
         codes[places, : proposals.codes.shape[1]] = proposals.codes
         source[places, : proposals.codes.shape[1]] = proposals.source
     return Proposals(codes, source)
+
+
+@dataclass(frozen=True)
+class Named:
+    """Candidates that requests name, which takes the place of retrieval: the hits of a search, items like another."""
+
+    asked: Mask  # (B,) the requests that do
+    codes: Codes  # (B, W) in the caller's order
+    scores: Floats  # (B, W) what the caller says of them, on a scale of its own
+    personal: Floats  # (B,) weight of the ranker beside those scores, in [0, 1]
+
+    def instead_of(self, proposals: Proposals) -> Proposals:
+        """The `proposals`, with the named items in the rows of the requests that name some."""
+        named, others = np.flatnonzero(self.asked), np.flatnonzero(~self.asked)
+        codes = self.codes[named]
+        theirs = Proposals(codes, np.full(codes.shape, NAMED, dtype=np.uint8))
+        return together([(named, theirs), (others, Proposals(proposals.codes[others], proposals.source[others]))])
 
 
 def shares_of(sources: Mapping[str, float]) -> Shares:

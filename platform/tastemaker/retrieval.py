@@ -28,6 +28,7 @@ from tastemaker.candidates import (
     Candidates,
     Codes,
     Floats,
+    Named,
     Proposals,
     Shares,
     among,
@@ -94,6 +95,7 @@ class Wanted:
     scene: Codes  # (B,) whose shares hold: position in those of the batch
     people: Sequence[Person] = ()  # B, or none where nothing is known of anybody
     traced: bool = False  # whether `Candidates.dropped` is wanted
+    named: Named | None = None
 
 
 class Opinion(Protocol):

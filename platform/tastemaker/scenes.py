@@ -15,12 +15,16 @@ from typing import Annotated, Any, Final, Literal
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from tastemaker.candidates import SOURCES
+from tastemaker.candidates import NAMED, SOURCES
 from tastemaker.config import Section, Settings
 from tastemaker.errors import InvalidInput
 
 PACKAGED: Final = Path(__file__).with_name("scenes.yaml")
 HOME: Final = "home"
+SIMILAR: Final = "similar"
+SEARCH: Final = "search"
+RETRIEVED: Final = tuple(name for name in SOURCES if name != SOURCES[NAMED])
+"""Sources that retrieval asks."""
 MAX_PLACE: Final = 99
 """The last place of the longest slate."""
 
@@ -140,6 +144,9 @@ class Scene(Section):
 
     sources: dict[str, float] = Field(description="share of the candidate list by source; 0 switches a source off")
     model: Literal["ranker", "retrieval"] = Field("ranker", description="what orders the candidates")
+    personal: float = Field(
+        0.5, ge=0, le=1, description="weight of the ranker beside the scores that candidates were named with"
+    )
     cache_ttl_s: int | None = Field(None, ge=0, description="life of a cached slate; null: `edge.cache_ttl_s`")
     diversity: Diversity = Diversity()
     caps: Caps = Caps()
@@ -153,8 +160,8 @@ class Scene(Section):
     @classmethod
     def _shares_fit(cls, shares: dict[str, float]) -> dict[str, float]:
         for name, share in shares.items():
-            if name not in SOURCES:
-                raise ValueError(f"there is no source {name!r}; there are {', '.join(SOURCES)}")
+            if name not in RETRIEVED:
+                raise ValueError(f"there is no source {name!r}; there are {', '.join(RETRIEVED)}")
             if not 0 <= share <= 1:
                 raise ValueError(f"the share of {name} is {share:g}; it must be between 0 and 1")
         if not 0 < sum(shares.values()) < 1 + 1e-6:

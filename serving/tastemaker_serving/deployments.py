@@ -27,6 +27,7 @@ from tastemaker.candidates import SOURCES, Candidates, Codes, shares_of
 from tastemaker.errors import Unavailable
 from tastemaker.popular import Person
 from tastemaker_serving import models, pipeline, wire
+from tastemaker_serving.named import named_by
 from tastemaker_serving.pipeline import Chosen, Requests, Seekers, StageClock, Steps, ToRank
 from tastemaker_serving.readers import Reader
 from tastemaker_serving.stages.rank import Ranked, rank
@@ -99,6 +100,7 @@ class Recommender:
         self._version = model_version
         self._was_whole = False
         self._funnel = settings.serving.funnel
+        self._scenes = scenes.load(settings)
         ranks, ping = (ranker.remote, ranker.ping.remote) if ranker else _kserve_ranker(settings, model_version)
         self._pings: dict[str, Callable[[], Awaitable[bool]]] = {
             "candidates": candidate_generator.ping.remote,
@@ -149,6 +151,7 @@ class Recommender:
             scenes=[query.scene for query in queries],
             people=[Person(query.country, query.device) for query in queries],
             traced=any(query.traced for query in queries),
+            named=named_by(queries, self._model.index, self._scenes),
         )
         chosen = await pipeline.recommend(requests, self._model, self._steps, self._funnel, clock)
         degraded = unread + chosen.degraded

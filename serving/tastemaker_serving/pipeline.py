@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from tastemaker import retrieval
-from tastemaker.candidates import Candidates, Codes, Floats, Shares, pick, strongest_category
+from tastemaker.candidates import Candidates, Codes, Floats, Named, Shares, pick, strongest_category
 from tastemaker.config import Funnel
 from tastemaker.decisions.drops import EXCLUDED, RETRIEVAL, SEEN, Drop
 from tastemaker.errors import Unavailable
@@ -27,6 +27,7 @@ from tastemaker.retrieval import Heard, Retrieval, Wanted, rows_of
 from tastemaker.types import ServedFrom
 from tastemaker_serving.models import Personal, Program, RankingModel
 from tastemaker_serving.stages import filters
+from tastemaker_serving.stages.blend import blend
 from tastemaker_serving.stages.rank import Ranked, log_odds, rank, retrieval_order
 from tastemaker_serving.stages.reasons import liked_neighbours
 from tastemaker_serving.stages.rerank import maximal_marginal_relevance
@@ -45,6 +46,7 @@ class Requests:
     scenes: Sequence[str]  # B
     people: Sequence[Person] = ()  # B, or none where nothing is known of anybody
     traced: bool = False  # whether `Chosen.traced` is wanted; the answer is the same
+    named: Named | None = None  # without those excluded
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,8 @@ async def recommend(requests: Requests, model: Personal, steps: Steps, funnel: F
         ranked = every.head(funnel.ranked)
     with clock.stage("reranking"):
         relevance = log_odds(ranked) if served_from == "ranked" else ranked.scores
+        if requests.named is not None:
+            ranked, relevance = blend(ranked, relevance, requests.named)
         picked = rerank(model, pick(candidates.codes, ranked.places, -1), relevance, requests.n, funnel.diversity)
     with clock.stage("reasons"):
         places = pick(ranked.places, picked, -1)
@@ -166,7 +170,7 @@ def embed(tower: Program, inputs: TowerInputs, profiles: Floats) -> Floats:
 
 
 async def generate(ask: Ask, wanted: Wanted, shares: Sequence[Shares], limit: int) -> Candidates:
-    """At most `limit` candidates for each user, without those seen or excluded.
+    """At most `limit` candidates for each user, without those seen or excluded; for requests that name some, those.
 
     Args:
         shares: of the sources in the scenes that `wanted.scene` counts.
@@ -176,6 +180,8 @@ async def generate(ask: Ask, wanted: Wanted, shares: Sequence[Shares], limit: in
     """
     heard, silent = await ask(wanted, retrieval.lengths(shares, wanted, limit))
     proposed = retrieval.propose(heard, shares, wanted, limit)
+    if wanted.named is not None:
+        proposed = wanted.named.instead_of(proposed)
     unseen = filters.drop(proposed, wanted.seen)
     allowed = filters.drop(unseen.kept, wanted.excluded)
     dropped = (
@@ -202,14 +208,20 @@ def _seekers(requests: Requests, inputs: TowerInputs, history: Codes, user_vecto
         history,
         inputs.preference,
         segment,
-        inputs.seen,
+        _unwanted(inputs.seen, requests.named),
         requests.excluded,
         session=session_lengths(history, inputs.age),
         scene=np.array([scenes.index(scene) for scene in requests.scenes], dtype=np.int32),
         people=requests.people,
         traced=requests.traced,
+        named=requests.named,
     )
     return Seekers(wanted, scenes)
+
+
+def _unwanted(seen: Codes, named: Named | None) -> Codes:
+    """The items seen (B, S), but none of requests that name their candidates: who looks for a film may know it."""
+    return seen if named is None else np.where(named.asked[:, None], np.int32(-1), seen)
 
 
 async def _ranked(asked: ToRank, steps: Steps, keep: int) -> tuple[Ranked, ServedFrom, list[str]]:

@@ -19,7 +19,8 @@ CONTENT_TYPE: Final = "application/msgpack"
 class Query(msgspec.Struct, frozen=True):
     """One user's request for `n` items. Items in `exclude` are left out, as are those already seen.
 
-    `traced` asks for `RankedSlate.trace`.
+    `traced` asks for `RankedSlate.trace`. `candidates`, at most `funnel.ranked` of them, take the place of retrieval:
+    the slate has only these, seen or not, by their `candidate_scores` (any scale, one each) and the user's taste.
     """
 
     request_id: str
@@ -30,6 +31,8 @@ class Query(msgspec.Struct, frozen=True):
     exclude: list[str] = []
     traced: bool = False
     country: str | None = None
+    candidates: list[str] = []
+    candidate_scores: list[float] = []
 
 
 class RankedSlate(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tastemaker.decisions.explanation import Explanation
 from tastemaker.types import ServedFrom, Slate, SlateItem
@@ -24,6 +24,21 @@ class ItemList:
     model_version: str
     served_from: ServedFrom
     degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found. Where nothing has the words, `items` is empty and `suggestions` are what is popular."""
+
+    request_id: str
+    query: str
+    user_id: str | None
+    items: tuple[SlateItem, ...]
+    suggestions: tuple[SlateItem, ...]
+    model_version: str
+    served_from: ServedFrom
+    degraded: tuple[str, ...] = ()
+    stage_ms: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,12 @@ from starlette.routing import Mount, Route
 from tastemaker import scenes
 from tastemaker.config import Settings
 from tastemaker.errors import TastemakerError, Unauthorized
-from tastemaker_serving.edge import explanations, routes, shelf, state, users
+from tastemaker_serving.edge import explanations, routes, search, shelf, state, users
 from tastemaker_serving.edge.admission import Gate, check_exposure
 from tastemaker_serving.edge.answers import Problem
 from tastemaker_serving.edge.measure import Measured
 
-FAMILIES = (routes.router, users.router, explanations.router)
+FAMILIES = (routes.router, search.router, users.router, explanations.router)
 """The HTTP calls, a router for each family of them."""
 
 

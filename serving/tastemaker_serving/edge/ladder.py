@@ -16,6 +16,7 @@ from tastemaker.demographics import popular_among
 from tastemaker.features.trail import Trail
 from tastemaker.types import ServedFrom, SlateItem
 from tastemaker_serving.edge.shelf import Shelf
+from tastemaker_serving.edge.text_index import Hit
 from tastemaker_serving.wire import RankedSlate
 
 RECENT = 20
@@ -64,6 +65,14 @@ def ranked(slate: RankedSlate) -> Iterator[Pick]:
     return map(Pick, slate.item_ids, slate.scores, slate.sources, slate.reasons)
 
 
+def personal(slate: RankedSlate, picks: Iterable[Pick]) -> Iterator[Pick]:
+    """The `picks` that the models were asked to rank, in their order."""
+    named = {pick.item_id: pick for pick in picks}
+    for item_id, score in zip(slate.item_ids, slate.scores, strict=True):
+        if item_id in named:
+            yield named[item_id]._replace(score=score)
+
+
 def stale(items: Iterable[SlateItem]) -> Iterator[Pick]:
     """An old slate."""
     return (Pick(item.item_id, item.score, item.source, item.reason) for item in items)
@@ -101,6 +110,11 @@ def neighbours_of(shelf: Shelf, code: int) -> Iterator[Pick]:
     for neighbour, weight in zip(shelf.neighbours[code].tolist(), shelf.neighbour_weights[code].tolist(), strict=True):
         if neighbour >= 0:
             yield Pick(shelf.item_ids[neighbour], weight, "item-to-item", reason)
+
+
+def text(hits: Iterable[Hit]) -> Iterator[Pick]:
+    """What a search found."""
+    return (Pick(hit.item_id, hit.score, "text", "Matches your search") for hit in hits)
 
 
 def strongest_categories(shelf: Shelf, trail: Trail) -> list[str]:

@@ -43,7 +43,7 @@ class SimilarParameters(msgspec.Struct, frozen=True):
     """Of `GET /v1/items/{item_id}/similar`."""
 
     n: N = None
-    user_id: Annotated[Id | None, Meta(description="leave out what this user has seen")] = None
+    user_id: Annotated[Id | None, Meta(description="in this user's order, without what they have seen")] = None
 
 
 class TrendingParameters(msgspec.Struct, frozen=True):

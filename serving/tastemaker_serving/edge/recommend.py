@@ -64,7 +64,7 @@ async def _decide(
 ) -> tuple[Slate, Decision | None]:
     if detail == "full":
         query = structs.replace(query, traced=True)
-    deadline = asyncio.get_running_loop().time() + edge.settings.edge.deadline_ms / 1000
+    deadline = deadline_of(edge)
     watch = Stopwatch()
     target = edge.colours.target_of(query.user_id)
     variant = variant_of(target.version, query.scene, query.device, query.n, query.exclude)
@@ -86,7 +86,7 @@ async def _compute(
     edge: Edge, watch: Stopwatch, query: wire.Query, found: Found, variant: str, target: Target, deadline: float
 ) -> Composed:
     """The models' answer or what the ladder makes up for it; kept in the cache where it is whole."""
-    answer = await _rank(edge, watch, query, deadline)
+    answer = await rank(edge, watch, query, deadline)
     composed = await _compose(edge, watch, query, answer, found.entry)
     if answer is not None and not watch.degraded and answer.model_version == target.version:
         with watch.stage("cache_write"):
@@ -100,6 +100,11 @@ async def _compute(
             )
             await edge.cache.write(query.user_id, variant, entry, ttl_s=edge.cache_ttl_s(query.scene))
     return composed
+
+
+def deadline_of(edge: Edge) -> float:
+    """When a request that arrives now must be answered, on the event loop's clock."""
+    return asyncio.get_running_loop().time() + edge.settings.edge.deadline_ms / 1000
 
 
 async def trail_of(edge: Edge, watch: Stopwatch, user_id: str) -> Trail:
@@ -129,7 +134,8 @@ async def _look_up(edge: Edge, watch: Stopwatch, query: wire.Query, variant: str
     return found
 
 
-async def _rank(edge: Edge, watch: Stopwatch, query: wire.Query, deadline: float) -> Answer | None:
+async def rank(edge: Edge, watch: Stopwatch, query: wire.Query, deadline: float) -> Answer | None:
+    """What the models answer; None when they are away or late."""
     answer: Answer | None = None
     with watch.stage("ray"):
         answer = await edge.colours.ask(query, deadline)

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from tastemaker.errors import InvalidInput, NotFound, TastemakerError, Unavailable
 from tastemaker.events import schema, stream
 from tastemaker.metrics import CLICKS, EVENTS
+from tastemaker.scenes import SIMILAR
 from tastemaker.types import Event
 from tastemaker_serving import wire
 from tastemaker_serving.edge import documents, ladder, parameters
@@ -20,7 +21,8 @@ from tastemaker_serving.edge.answers import Accepted, Alive, Dependency, ItemLis
 from tastemaker_serving.edge.breaker import Breaker
 from tastemaker_serving.edge.explanations import with_explanation
 from tastemaker_serving.edge.ladder import Rung
-from tastemaker_serving.edge.recommend import recommend, recommend_traced, seen_items, trail_of
+from tastemaker_serving.edge.named import rank_named
+from tastemaker_serving.edge.recommend import deadline_of, recommend, recommend_traced, seen_items, trail_of
 from tastemaker_serving.edge.requests import admitted, edge_of, json_answer, json_body, path_id, request_id
 from tastemaker_serving.edge.state import Edge
 from tastemaker_serving.edge.stopwatch import Stopwatch
@@ -41,7 +43,7 @@ async def get_recommendations(request: Request) -> Response:
         user_id=path_id(request, "user_id"),
         scene=wanted.scene,
         device=wanted.device,
-        n=wanted.n or edge.settings.serving.funnel.slate,
+        n=edge.length(wanted.n),
         exclude=wanted.exclude,
     )
     if not wanted.explain:
@@ -52,9 +54,12 @@ async def get_recommendations(request: Request) -> Response:
 
 @router.get("/v1/items/{item_id}/similar", **documents.SIMILAR)
 async def get_similar(request: Request) -> Response:
-    """Items that the same users took to, topped up with what is popular in the item's categories."""
+    """Items that the same users took to, topped up with what is popular in the item's categories.
+
+    For a user, in the order of their taste as well, without what they have seen.
+    """
     edge = admitted(request, "read")
-    shelf = edge.shelf
+    deadline, shelf = deadline_of(edge), edge.shelf
     wanted = parameters.parse(request.scope["query_string"], parameters.SimilarParameters)
     item_id = path_id(request, "item_id")
     code = shelf.code_of.get(item_id)
@@ -62,13 +67,16 @@ async def get_similar(request: Request) -> Response:
         raise NotFound(f"no item {item_id!r:.80} in the catalogue", "Use the item_id of a slate or of the item data")
     watch = Stopwatch()
     leave_out = {item_id}
-    if wanted.user_id is not None:
-        leave_out |= seen_items(shelf, await trail_of(edge, watch, wanted.user_id))
     rungs: list[Rung] = [
         ("session", ladder.neighbours_of(shelf, code)),
         ("segment", ladder.popular_in(shelf, shelf.categories[code])),
         ("static", ladder.static(shelf)),
     ]
+    if wanted.user_id is not None:
+        leave_out |= seen_items(shelf, await trail_of(edge, watch, wanted.user_id))
+        near = [pick for pick in ladder.neighbours_of(shelf, code) if pick.item_id not in leave_out]
+        query = wire.Query(request_id(request), wanted.user_id, SIMILAR, None, edge.length(wanted.n))
+        rungs[:0] = await rank_named(edge, watch, query, near, deadline)
     return _item_list(request, rungs, wanted.n, leave_out, watch)
 
 
@@ -155,6 +163,6 @@ async def _ask(breaker: Breaker) -> Dependency:
 
 def _item_list(request: Request, rungs: list[Rung], n: int | None, leave_out: set[str], watch: Stopwatch) -> Response:
     edge = edge_of(request)
-    served_from, items = ladder.climb_down(rungs, n or edge.settings.serving.funnel.slate, leave_out)
+    served_from, items = ladder.climb_down(rungs, edge.length(n), leave_out)
     degraded = tuple(watch.degraded)
     return json_answer(ItemList(request_id(request), items, edge.shelf.version, served_from, degraded))

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from tastemaker import bundle, columns, ids
 from tastemaker.demographics import DEMOGRAPHIC, Lists
+from tastemaker_serving.edge.text_index import TextIndex
 
 PARTS = ("items", "neighbours", "neighbour_weights", "popularity")
 
@@ -39,6 +40,7 @@ class Shelf:
     """By segment: what users whose strongest category it is like."""
     popular_among: Lists
     """By what a profile tells: what is popular among people like that."""
+    words: TextIndex
 
     @cached_property
     def code_of(self) -> Mapping[str, int]:
@@ -70,7 +72,7 @@ def load(path: Path, version: str | None = None) -> Shelf:
         NotFound, BundleMismatch: see `bundle.read`.
     """
     opened = bundle.read(path, only=PARTS)
-    items = opened.table("items")
+    items = opened.items()
     popularity = opened.json("popularity")
     shelf = Shelf(
         version=version or opened.manifest.version,
@@ -83,6 +85,7 @@ def load(path: Path, version: str | None = None) -> Shelf:
         popular_in=_by_name(popularity["category"]),
         popular_for=_by_name(popularity["segment"]),
         popular_among=popularity.get(DEMOGRAPHIC, {}),
+        words=TextIndex.of(items, popularity["overall"]),
     )
     # Built now rather than by the first request.
     _ = shelf.code_of, shelf._key_order

@@ -59,6 +59,10 @@ class Edge:
         life = self.scenes[scene].cache_ttl_s
         return default if life is None or not default else life
 
+    def length(self, wanted: int | None) -> int:
+        """Places of a slate of which so many are wanted, if it was said."""
+        return wanted or self.settings.serving.funnel.slate
+
     @property
     def shelf(self) -> Shelf:
         """The catalogue in memory.

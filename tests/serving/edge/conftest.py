@@ -26,8 +26,8 @@ from tastemaker_serving.edge.shelf import Shelf, load
 class FakeRay:
     """Answers micro-batches as the Recommender does; the end-to-end test uses the real Ray.
 
-    Ranks i59, i58, … without the excluded items. `healthy` off answers 500; `short` limits a slate;
-    `lost` slates are missing from each answer.
+    Ranks i59, i58, … without the excluded items, and named candidates from the last to the first. `healthy` off
+    answers 500; `short` limits a slate; `lost` slates are missing from each answer.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,8 @@ class FakeRay:
         await send({"type": "http.response.body", "body": body})
 
     def _slate(self, query: wire.Query) -> wire.RankedSlate:
-        ranked = [f"i{code}" for code in range(59, -1, -1) if f"i{code}" not in query.exclude]
+        whole = query.candidates[::-1] or [f"i{code}" for code in range(59, -1, -1)]
+        ranked = [item_id for item_id in whole if item_id not in query.exclude]
         ids = ranked[: min(query.n, self.short)]
         count = len(ids)
         scores = [1.0 - place / 100 for place in range(count)]
