@@ -14,6 +14,7 @@ import typer
 
 from tastemaker import config
 from tastemaker.data_cli import data
+from tastemaker.decisions.cli import explain
 from tastemaker.errors import TastemakerError
 from tastemaker.keys_cli import keys
 from tastemaker.registry_cli import registry
@@ -35,6 +36,7 @@ app.add_typer(rollout, name="rollout")
 app.add_typer(operator, name="operator")
 app.add_typer(keys, name="keys")
 app.add_typer(bench, name="bench")
+app.command()(explain)
 
 
 @app.command()

@@ -50,11 +50,21 @@ async def write(redis: Redis, decisions: Sequence[Decision], settings: Decisions
 
 
 async def find(redis: Redis, request_id: str) -> Decision | None:
-    """The decision of a request; None where it was not logged, or is no longer recent.
+    """The decision of a request, that of a cached slate with the trace of the request that computed it.
+
+    Returns:
+        None where it was not logged, or is no longer recent.
 
     Raises:
         redis.RedisError: Redis does not answer.
     """
+    decision = await _find(redis, request_id)
+    if decision is None or not decision.origin:
+        return decision
+    return decision.computed_by(await _find(redis, decision.origin))
+
+
+async def _find(redis: Redis, request_id: str) -> Decision | None:
     place: bytes | None = await redis.get(place_key(request_id))
     if place is None:
         return None

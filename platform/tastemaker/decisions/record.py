@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import structs
 
 from tastemaker.decisions.sampling import Detail
 
@@ -97,6 +98,10 @@ class Decision(msgspec.Struct, frozen=True):
     def detail(self) -> Detail:
         """How much of it is here."""
         return "slate" if self.trace is None else "full"
+
+    def computed_by(self, origin: Decision | None) -> Decision:
+        """The same with the trace of the request that computed it, where that is known."""
+        return self if origin is None else structs.replace(self, trace=origin.trace)
 
 
 encode = msgspec.msgpack.Encoder().encode

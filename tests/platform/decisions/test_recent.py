@@ -28,6 +28,12 @@ async def test_what_was_written_is_found_by_its_request(online: Redis) -> None:
     assert 0 < await online.ttl(recent.place_key("a")) <= 60
 
 
+async def test_a_slate_from_the_cache_comes_with_the_trace_of_its_origin(online: Redis) -> None:
+    await recent.write(online, [decision("a", trace()), decision("b", origin="a"), decision("c", origin="z")], SETTINGS)
+    assert await recent.find(online, "b") == decision("b", trace(), origin="a")
+    assert await recent.find(online, "c") == decision("c", origin="z")
+
+
 async def test_the_oldest_go_beyond_the_bound(online: Redis) -> None:
     many = 400
     await recent.write(online, [decision(f"r{number}") for number in range(many)], SETTINGS)

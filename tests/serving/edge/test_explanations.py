@@ -62,8 +62,8 @@ async def test_a_slate_from_the_cache_leads_to_the_request_that_computed_it(clie
     first, second = [(await client.get(SLATE)).json() for _ in range(2)]
     assert second["served_from"] == "cache"
     told = await explained(client, second["request_id"])
-    assert (told["origin"], told["detail"]) == (first["request_id"], "slate")
-    assert (await explained(client, first["request_id"]))["detail"] == "full"
+    assert (told["origin"], told["detail"]) == (first["request_id"], "full")
+    assert (await explained(client, first["request_id"]))["items"] == told["items"]
 
 
 async def test_a_scene_that_is_not_sampled_costs_nothing(ray: FakeRay, bundle_path: Path, redis_url: str) -> None:
