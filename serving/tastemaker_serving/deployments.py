@@ -188,8 +188,8 @@ class Recommender:
         strongest = int(chosen.segment[row])
         segment = self._model.vocabulary[strongest] if strongest >= 0 else None
         trace = None
-        if query.traced and chosen.traced is not None:
-            trace = trace_of(chosen.traced, requests, row, self._model.item_ids, self._funnel.ranked)
+        if query.traced:
+            trace = trace_of(chosen, requests, row, query, self._model.item_ids, self._funnel.ranked)
         return wire.RankedSlate(
             item_ids=[self._model.item_ids[code] for code in codes],
             scores=chosen.scores[row, : len(codes)].tolist(),

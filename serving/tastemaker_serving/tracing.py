@@ -12,16 +12,20 @@ from tastemaker.decisions.drops import RANKING, Drop
 from tastemaker.decisions.record import Dropped, Trace
 from tastemaker.features import trail
 from tastemaker.features.cross import SIGNALS
-from tastemaker_serving.pipeline import Requests, Traced
+from tastemaker_serving.pipeline import Chosen, Requests
+from tastemaker_serving.wire import Query, encode_query
 
 
-def trace_of(traced: Traced, requests: Requests, row: int, item_ids: Sequence[str], keep: int) -> Trace:
-    """How the slate of request `row` came about.
+def trace_of(chosen: Chosen, requests: Requests, row: int, query: Query, item_ids: Sequence[str], keep: int) -> Trace:
+    """How the slate of request `row` came about, whose `query` it was.
 
     Args:
+        chosen: of requests that were traced.
         item_ids: of the catalogue, in code order.
         keep: `funnel.ranked`.
     """
+    traced = chosen.traced
+    assert traced is not None
     candidates = traced.candidates
     places = _real(traced.ranked.places[row])
     codes = candidates.codes[row, places]
@@ -29,6 +33,7 @@ def trace_of(traced: Traced, requests: Requests, row: int, item_ids: Sequence[st
     drops = [_dropped(drop, row, item_ids) for drop in traced.dropped]
     beyond = Dropped(RANKING, _ids(candidates.codes[row, unranked], item_ids))
     return Trace(
+        query=encode_query(query),
         now=requests.now,
         trail=trail.encode(requests.trails[row]),
         profile=requests.profiles[row].tobytes(),
@@ -39,6 +44,7 @@ def trace_of(traced: Traced, requests: Requests, row: int, item_ids: Sequence[st
         signals=candidates.signals[:, row, places].tobytes(),
         ranked=min(keep, len(places)),
         dropped=[drop for drop in (*drops, beyond) if drop.item_ids],
+        slate=_ids(_real(chosen.codes[row, : query.n]), item_ids),
     )
 
 

@@ -65,5 +65,7 @@ class Batch(msgspec.Struct, frozen=True):
 
 encode_queries = msgspec.msgpack.Encoder().encode
 decode_queries = msgspec.msgpack.Decoder(list[Query]).decode
+encode_query = msgspec.msgpack.Encoder().encode
+decode_query = msgspec.msgpack.Decoder(Query).decode
 encode_batch = msgspec.msgpack.Encoder().encode
 decode_batch = msgspec.msgpack.Decoder(Batch).decode

@@ -6,9 +6,10 @@ from tastemaker.candidates import Candidates
 from tastemaker.decisions.drops import EXCLUDED, RANKING, Drop
 from tastemaker.features import trail
 from tastemaker.features.cross import SIGNALS
-from tastemaker_serving.pipeline import Requests, Traced
+from tastemaker_serving.pipeline import Chosen, Requests, Traced
 from tastemaker_serving.stages.rank import Ranked
 from tastemaker_serving.tracing import trace_of
+from tastemaker_serving.wire import Query, decode_query
 
 IDS = [f"i{code}" for code in range(10)]
 
@@ -32,7 +33,24 @@ def test_a_trace_names_items_in_ranked_order_with_their_signals() -> None:
         ["a", "b"], [history[:0], history], profiles, codes([-1], [-1]), 1_800_000_000, 2, ["home"] * 2, traced=True
     )
 
-    trace = trace_of(Traced(candidates, ranked, dropped), asked, 1, IDS, keep=1)
+    slates = codes([0, 1, 2], [6, -1, -1])
+    nothing = np.zeros(slates.shape, np.float32)
+    chosen = Chosen(
+        codes=slates,
+        scores=nothing,
+        source=nothing.astype(np.uint8),
+        because=slates,
+        segment=slates[:, 0],
+        served_from="ranked",
+        degraded=[],
+        traced=Traced(candidates, ranked, dropped),
+    )
+    query = Query("r1", "b", "home", None, 2, traced=True)
+
+    trace = trace_of(chosen, asked, 1, query, IDS, keep=1)
+
+    assert decode_query(trace.query) == query
+    assert trace.slate == ["i6"]
 
     assert (trace.candidates, trace.sources) == (["i6", "i4"], ["als", "two-tower"])
     assert np.frombuffer(trace.scores, np.float32).tolist() == [0.5, 0.25]

@@ -29,6 +29,7 @@ _NUMBERS_BY_NAME = pa.map_(pa.string(), pa.float64())
 _DROPPED = pa.struct([("stage", pa.string()), ("why", pa.string()), ("item_ids", _STRINGS), ("values", _FLOATS)])
 _TRACE = pa.struct(
     [
+        ("query", pa.binary()),
         ("now", pa.int64()),
         ("trail", pa.binary()),
         ("profile", _FLOATS),
@@ -39,6 +40,7 @@ _TRACE = pa.struct(
         ("signals", _FLOATS),  # of all candidates by the first signal, then by the second, …
         ("ranked", pa.int32()),
         ("dropped", pa.list_(_DROPPED)),
+        ("slate", _STRINGS),
     ]
 )
 _SHOWN = pa.struct(

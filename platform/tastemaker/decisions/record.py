@@ -30,6 +30,8 @@ class Trace(msgspec.Struct, frozen=True):
     The candidates stand as the ranker ordered them, best first; where it did not answer, as retrieval did.
     """
 
+    query: bytes
+    """What the edge asked: `tastemaker_serving.wire.Query`, in msgpack."""
     now: int
     """Seconds since 1970: the time of the request as the models knew it."""
     trail: bytes
@@ -48,7 +50,9 @@ class Trace(msgspec.Struct, frozen=True):
     """float32 (S, C): what each source says of each candidate, whoever proposed it."""
     ranked: int
     """How many of the candidates went on to re-ranking, from the first on."""
-    dropped: list[Dropped] = []
+    dropped: list[Dropped]
+    slate: list[str]
+    """Item ids, as the models answered; the edge may have topped it up."""
 
     def scores_of(self) -> Floats:
         """The scores (C)."""

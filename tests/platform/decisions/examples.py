@@ -17,6 +17,7 @@ def trace() -> Trace:
     """Six candidates c0 … c5 in ranked order, of which four went on; the newest liked them least."""
     history = np.array([(key_of("had"), NOW - 60, 1.0), (key_of("old"), NOW - 30, -0.5)], trail.RECORD)
     return Trace(
+        query=b"query",
         now=NOW,
         trail=trail.encode(history),
         profile=np.arange(3, dtype=np.float32).tobytes(),
@@ -33,6 +34,7 @@ def trace() -> Trace:
             Dropped("rule", ["banned"], why="no horror"),
             Dropped("cap", ["c2"], [3.0], why="category Drama"),
         ],
+        slate=["c1", "c0"],
     )
 
 

@@ -64,6 +64,7 @@ class FakeRay:
         candidates = [item_id for item_id in ranked if item_id != "i5"]
         count = len(candidates)
         return Trace(
+            query=b"",
             now=1_800_000_000,
             trail=b"",
             profile=b"",
@@ -73,6 +74,8 @@ class FakeRay:
             signal_names=["two_tower"],
             signals=np.linspace(9, 0, count, dtype=np.float32).tobytes(),
             ranked=30,
+            dropped=[],
+            slate=candidates[:1],
         )
 
 
