@@ -57,7 +57,7 @@ def replay(
         codes = _slates(_part(whole, rows), personal, seen.watching(steps), funnel)
         slates[rows, : codes.shape[1]] = codes
     cpu_ms = []
-    with _one_thread():
+    with one_thread():
         for user in range(min(TIMED, len(user_ids))):
             began = time.process_time()
             _slates(_part(whole, slice(user, user + 1)), personal, steps, funnel)
@@ -66,7 +66,7 @@ def replay(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """As in a replica: beyond one, threads that wait for a busy machine are counted as work."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
