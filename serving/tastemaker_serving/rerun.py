@@ -124,7 +124,7 @@ def _requests(trace: Trace, model: models.Personal, declared: scenes.Scenes) -> 
         now=trace.now,
         n=query.n,
         scenes=[query.scene],
-        people=[Person(query.country, query.device)],
+        people=[Person(trace.country, query.device)],
         named=named_by([query], model.index, declared),
     )
 

@@ -44,6 +44,7 @@ def trace_of(chosen: Chosen, requests: Requests, row: int, query: Query, item_id
         signals=candidates.signals[:, row, places].tobytes(),
         ranked=min(keep, len(places)),
         dropped=[drop for drop in (*drops, beyond) if drop.item_ids],
+        country=requests.people[row].country if requests.people else None,
         slate=_ids(_real(chosen.codes[row, : query.n]), item_ids),
     )
 

@@ -20,6 +20,7 @@ import pyarrow.dataset as ds
 from tastemaker import columns
 from tastemaker.decisions.record import Decision, Dropped, Shown, Trace
 from tastemaker.lake import TIMESTAMP_TYPE, Lake
+from tastemaker.preferences import Preferences
 
 FOLDER: Final = "decisions"
 TRACE: Final = "trace"
@@ -41,6 +42,8 @@ _TRACE = pa.struct(
         ("ranked", pa.int32()),
         ("dropped", pa.list_(_DROPPED)),
         ("slate", _STRINGS),
+        (columns.COUNTRY, pa.string()),
+        ("preferences", pa.struct([("categories", _STRINGS), ("items", _STRINGS)])),
     ]
 )
 _SHOWN = pa.struct(
@@ -144,7 +147,12 @@ def from_row(row: dict[str, Any]) -> Decision:
     trace = told[TRACE]
     if trace is not None:
         arrays = {name: _bytes(trace[name]) for name in ("profile", "scores", "signals")}
-        told[TRACE] = Trace(**(trace | arrays | {"dropped": [Dropped(**drop) for drop in trace["dropped"]]}))
+        said = trace["preferences"]
+        whole = {
+            "dropped": [Dropped(**drop) for drop in trace["dropped"]],
+            "preferences": said and Preferences(tuple(said["categories"]), tuple(said["items"])),
+        }
+        told[TRACE] = Trace(**(trace | arrays | whole))
     return Decision(**told)
 
 

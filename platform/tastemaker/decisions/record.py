@@ -11,6 +11,7 @@ import numpy.typing as npt
 from msgspec import structs
 
 from tastemaker.decisions.sampling import Detail
+from tastemaker.preferences import Preferences
 
 Floats = npt.NDArray[np.float32]
 
@@ -53,6 +54,10 @@ class Trace(msgspec.Struct, frozen=True):
     dropped: list[Dropped]
     slate: list[str]
     """Item ids, as the models answered; the edge may have topped it up."""
+    country: str | None = None
+    """Of the user, as the models knew it."""
+    preferences: Preferences | None = None
+    """What a user with few events said they like."""
 
     def scores_of(self) -> Floats:
         """The scores (C)."""

@@ -8,6 +8,7 @@ from tastemaker.decisions.drops import EXCLUDED, RETRIEVAL, SEEN
 from tastemaker.decisions.record import Decision, Dropped, Shown, Trace
 from tastemaker.features import trail
 from tastemaker.ids import key_of
+from tastemaker.preferences import Preferences
 
 NOW = 1_800_000_000
 CANDIDATES = [f"c{number}" for number in range(6)]
@@ -35,6 +36,8 @@ def trace() -> Trace:
             Dropped("cap", ["c2"], [3.0], why="category Drama"),
         ],
         slate=["c1", "c0"],
+        country="DE",
+        preferences=Preferences(("Drama",), ("had",)),
     )
 
 
