@@ -6,6 +6,8 @@ import importlib.metadata
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,16 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import Match, Mount, Route
 
 from tastemaker import scenes
 from tastemaker.config import Settings
 from tastemaker.errors import TastemakerError, Unauthorized
-from tastemaker_serving.edge import explanations, routes, search, shelf, state, users
+from tastemaker_serving.edge import documents, explanations, routes, search, shelf, state, users
 from tastemaker_serving.edge.admission import Gate, check_exposure
 from tastemaker_serving.edge.answers import Problem
 from tastemaker_serving.edge.measure import Measured
+from tastemaker_serving.edge.protocol import Protocol
 
 FAMILIES = (routes.router, search.router, users.router, explanations.router)
 """The HTTP calls, a router for each family of them."""
@@ -38,7 +41,7 @@ def run(settings: Settings, bundle_path: Path | None, model_version: str | None,
         host=settings.edge.host,
         port=settings.edge.port,
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
         access_log=False,
         server_header=False,
         log_level=settings.log_level,
@@ -88,6 +91,7 @@ def create_app(
         lifespan=lifespan,
     )
     documented.state = app.state
+    documents.narrow(documented.openapi(), scenes=list(declared), event_types=sorted(settings.event_types))
     return app
 
 
@@ -104,7 +108,18 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _no_such_call(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     what = f"{request.method} {request.url.path:.80}: {error.detail.lower()}"
-    return _problem(error.status_code, Problem(what, "The calls are listed at /docs"), dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        # Starlette names the methods of one handler only; a path may have several.
+        headers["Allow"] = ", ".join(_methods_of(request))
+    return _problem(error.status_code, Problem(what, "The calls are listed at /docs"), headers)
+
+
+def _methods_of(request: Request) -> list[str]:
+    """The methods of all calls at the path of a request."""
+    handlers = (route for family in FAMILIES for route in family.routes if isinstance(route, Route))
+    here = (route.methods or () for route in handlers if route.matches(request.scope)[0] is not Match.NONE)
+    return sorted(set(chain.from_iterable(here)))
 
 
 async def _broken(request: Request, error: Exception) -> Response:

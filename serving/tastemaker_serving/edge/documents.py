@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ from tastemaker_serving.edge.parameters import (
     TrendingParameters,
     openapi,
 )
+
+EVENTS_PATH = "/v1/events"
 
 _REQUEST_ID = "5f1c3d0e8a7b4c2f9d6e1a0b3c4d5e6f"
 _ITEM = SlateItem("318", 0.93, 0, "two-tower", "Because you liked The Green Mile")
@@ -43,6 +46,7 @@ class Refusal(NamedTuple):
 
 BAD = Refusal("the request cannot be used", "query parameter 'n' is '0'", "Expected int >= 1")
 NO_ITEM = Refusal("no such item", "no item 'x' in the catalogue", "Use the item_id of a slate or of the item data")
+NO_CATEGORY = Refusal("no such category", "unknown category 'Opera'", "Use one of Comedy, Drama, Thriller")
 TOO_LARGE = Refusal(
     "the body is too large",
     "the body has more than 1048576 bytes",
@@ -113,6 +117,17 @@ def body(schema: dict[str, Any], example: Any) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
 
 
+def narrow(document: dict[str, Any], scenes: Sequence[str], event_types: Sequence[str]) -> None:
+    """Name in the whole document what this installation declares."""
+    for operation in chain.from_iterable(path.values() for path in document["paths"].values()):
+        for parameter in operation.get("parameters", ()):
+            if parameter["name"] == "scene":
+                parameter["schema"]["enum"] = list(scenes)
+    events = document["paths"][EVENTS_PATH]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    for event in (events["oneOf"][0], events["oneOf"][1]["items"]):
+        event["properties"]["event_type"] = {"type": "string", "enum": list(event_types)}
+
+
 def in_path(name: str) -> dict[str, Any]:
     """The `openapi_extra` of a call whose only parameter is an id in its path."""
     return openapi([name], NoParameters)
@@ -129,7 +144,7 @@ SLATE = answer(Slate, _SLATE, scope="read", errors={400: BAD, 503: AWAY}) | read
 SIMILAR = answer(ItemList, _SIMILAR, scope="read", errors={400: BAD, 404: NO_ITEM, 503: AWAY}) | reading(
     openapi(["item_id"], SimilarParameters)
 )
-TRENDING = answer(ItemList, _TRENDING, scope="read", errors={400: BAD, 503: AWAY}) | reading(
+TRENDING = answer(ItemList, _TRENDING, scope="read", errors={400: BAD, 404: NO_CATEGORY, 503: AWAY}) | reading(
     openapi([], TrendingParameters)
 )
 EVENTS = answer(Accepted, Accepted([_REQUEST_ID]), 202, scope="write", errors=BODY_ERRORS) | {

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tastemaker.errors import InvalidInput, NotFound, TastemakerError, Unavailable
+from tastemaker.errors import NotFound, TastemakerError, Unavailable
 from tastemaker.events import schema, stream
 from tastemaker.metrics import CLICKS, EVENTS
 from tastemaker.scenes import SIMILAR
@@ -93,11 +93,11 @@ async def get_trending(request: Request) -> Response:
         hot = tuple((code, score) for code, score in hot if category in shelf.categories[code])
         rungs = [("trending", ladder.trending(shelf, hot)), ("segment", ladder.popular_in(shelf, [category]))]
     else:
-        raise InvalidInput(f"unknown category {category!r:.80}", f"Use one of {', '.join(sorted(shelf.popular_in))}")
+        raise NotFound(f"unknown category {category!r:.80}", f"Use one of {', '.join(sorted(shelf.popular_in))}")
     return _item_list(request, rungs, wanted.n, set(), Stopwatch())
 
 
-@router.post("/v1/events", **documents.EVENTS)
+@router.post(documents.EVENTS_PATH, **documents.EVENTS)
 async def post_events(request: Request) -> Response:
     """Take one event or a list of them, all or none. Send an `event_id` of your own and a retry counts once."""
     edge = admitted(request, "write")

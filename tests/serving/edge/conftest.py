@@ -8,18 +8,19 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import numpy as np
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tastemaker import config
 from tastemaker.decisions.record import Trace
 from tastemaker_serving import wire
 from tastemaker_serving.edge.app import create_app
+from tastemaker_serving.edge.protocol import Protocol
 from tastemaker_serving.edge.shelf import Shelf, load
 
 
@@ -104,15 +105,30 @@ def newcomer() -> Iterator[FakeRay]:
 def standing_in() -> Iterator[FakeRay]:
     """A stand-in for Ray Serve, on a port of its own."""
     fake = FakeRay()
+    with on_a_port(fake, lifespan="off") as fake.port:
+        yield fake
+
+
+@contextmanager
+def listening(settings: config.Settings, bundle_path: Path | None, redis_url: str) -> Iterator[str]:
+    """A started edge on a port of its own; its URL."""
+    app = create_app(settings, bundle_path, redis_url, "model-1")
+    with on_a_port(app, lifespan="on") as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def on_a_port(app: ASGIApp, lifespan: Literal["on", "off"]) -> Iterator[int]:
+    """Serve `app` from a thread."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        fake.port = listener.getsockname()[1]
-        server = uvicorn.Server(uvicorn.Config(fake, lifespan="off", log_level="error"))
+        server = uvicorn.Server(uvicorn.Config(app, http=Protocol, lifespan=lifespan, log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         while not server.started:
+            assert thread.is_alive()
             time.sleep(0.01)
-        yield fake
+        yield listener.getsockname()[1]
         server.should_exit = True
         thread.join(10)
 

@@ -237,7 +237,7 @@ async def test_trending_falls_back_to_the_bundles_list(alone: httpx.AsyncClient)
     assert item_ids(await alone.get("/v1/trending", params={"n": 3})) == ["i0", "i1", "i2"]
     assert item_ids(await alone.get("/v1/trending", params={"n": 2, "category": "Drama"})) == ["i1", "i4"]
     unknown = await alone.get("/v1/trending", params={"category": "Opera"})
-    assert unknown.status_code == 400
+    assert unknown.status_code == 404
     assert "Comedy, Drama, Thriller" in unknown.json()["remedy"]
 
 
@@ -323,6 +323,8 @@ async def test_operations(alone: httpx.AsyncClient) -> None:
     assert 'tastemaker_stage_seconds_bucket{le="0.001",stage="cache"}' in metrics
     assert 'tastemaker_request_seconds_count{code="200",endpoint="/v1/users/{user_id}/recommendations"}' in metrics
     assert 'tastemaker_request_seconds_count{code="200",endpoint="/healthz"}' in metrics
+    wrong = await alone.post("/v1/users/7", json={})
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "DELETE, PUT")
     lost = await alone.get("/v2")
     assert lost.status_code == 404
     assert lost.json().keys() == {"error", "remedy"}
