@@ -9,7 +9,7 @@ ARG BASE=docker.io/library/python:3.11-slim
 
 # What pyproject.toml asks for, as a file of its own: any other change there leaves the layer below in the cache.
 FROM ${BASE} AS requirements
-ARG EXTRAS=serving,training,operator,monitoring,kserve
+ARG EXTRAS=serving,training,operator,monitoring,kserve,telemetry
 COPY pyproject.toml /tmp/
 RUN python3 -c "import os, tomllib; \
       project = tomllib.load(open('/tmp/pyproject.toml', 'rb'))['project']; \

@@ -1,7 +1,7 @@
 # Everything runs inside .venv; the first target that needs it makes it.
 PYTHON ?= python3
 BIN := .venv/bin
-EXTRAS := serving,training,operator,monitoring,kserve,dev
+EXTRAS := serving,training,operator,monitoring,kserve,telemetry,dev
 
 # Image and cluster. BUILD and PUSH are commands before an image's name; RUN_IN runs a client in the cluster's network.
 IMAGE ?= localhost/tastemaker:dev

@@ -203,6 +203,11 @@ class Settings(BaseSettings):
     feast_registry: str | None = Field(
         None, description="path, s3:// or gs:// URL of a file, or SQLAlchemy URL; default: `home`/feast/registry.db"
     )
+    otlp_endpoint: str | None = Field(
+        None,
+        validation_alias=AliasChoices("otlp_endpoint", "TASTEMAKER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        description="URL of an OpenTelemetry collector (OTLP over HTTP), which gets traces; such as http://collector:4318",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
 
     @property

@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tastemaker import bundle, config, ids, retrieval, scenes
+from tastemaker import bundle, config, ids, retrieval, scenes, telemetry
 from tastemaker.candidates import SOURCES, Candidates, Codes, shares_of
 from tastemaker.errors import Unavailable
 from tastemaker.popular import Person
@@ -96,6 +96,7 @@ class Recommender:
 
         sizes = settings.serving.deployments
         models.use_threads(sizes.recommender.threads)
+        telemetry.begin(settings, "tastemaker-recommender")
         self._model = models.load_personal(bundle.read(bundle_path, only=models.PERSONAL_PARTS))
         self._version = model_version
         self._was_whole = False
@@ -157,6 +158,7 @@ class Recommender:
         degraded = unread + chosen.degraded
         with clock.stage("answer"):
             slates = [self._slate(chosen, row, query, requests, degraded) for row, query in enumerate(queries)]
+        telemetry.batch("recommend", (query.traceparent for query in queries), clock.began, clock.stage_ms)
         return wire.Batch(self._version, slates, clock.stage_ms, degraded)
 
     async def _health(self) -> Response:

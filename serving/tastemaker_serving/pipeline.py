@@ -108,14 +108,15 @@ class Chosen:
 
 @dataclass
 class StageClock:
-    """Wall time of each stage in milliseconds."""
+    """Wall time of each stage in milliseconds, and when it began on `time.perf_counter`."""
 
     stage_ms: dict[str, float] = field(default_factory=dict)
+    began: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time the block as stage `name`."""
-        start = time.perf_counter()
+        self.began[name] = start = time.perf_counter()
         try:
             yield
         finally:

@@ -21,6 +21,7 @@ class Query(msgspec.Struct, frozen=True):
 
     `traced` asks for `RankedSlate.trace`. `candidates`, at most `funnel.ranked` of them, take the place of retrieval:
     the slate has only these, seen or not, by their `candidate_scores` (any scale, one each) and the user's taste.
+    `traceparent` is the W3C header of the request's OpenTelemetry trace.
     """
 
     request_id: str
@@ -33,6 +34,7 @@ class Query(msgspec.Struct, frozen=True):
     country: str | None = None
     candidates: list[str] = []
     candidate_scores: list[float] = []
+    traceparent: str = ""
 
 
 class RankedSlate(msgspec.Struct, frozen=True):

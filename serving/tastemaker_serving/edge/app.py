@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Mount, Route
 
-from tastemaker import scenes
+from tastemaker import scenes, telemetry
 from tastemaker.config import Settings
 from tastemaker.errors import TastemakerError, Unauthorized
 from tastemaker_serving.edge import documents, explanations, routes, search, shelf, state, users
@@ -29,6 +29,7 @@ from tastemaker_serving.edge.admission import Gate, check_exposure
 from tastemaker_serving.edge.answers import Problem
 from tastemaker_serving.edge.measure import Measured
 from tastemaker_serving.edge.protocol import Protocol
+from tastemaker_serving.edge.traces import Traced
 
 FAMILIES = (routes.router, search.router, users.router, explanations.router)
 """The HTTP calls, a router for each family of them."""
@@ -72,6 +73,7 @@ def create_app(
         async with state.opened(settings, declared, gate, loaded, redis_url) as edge:
             app.state.edge = edge
             yield
+        telemetry.end()
 
     documented = FastAPI(
         title="Tastemaker",
@@ -84,9 +86,10 @@ def create_app(
         documented.include_router(family)
         paths |= {route.endpoint: route.path for route in family.routes if isinstance(route, Route)}
     # The call that all cost is in goes around FastAPI, which takes as long for a request as the rest of the edge.
+    traced = [Middleware(Traced, paths=paths)] if telemetry.begin(settings, "tastemaker-edge") else []
     app = Starlette(
         routes=[Route(routes.RECOMMENDATIONS, routes.get_recommendations), Mount("/", documented)],
-        middleware=[Middleware(Measured, paths=paths)],
+        middleware=[Middleware(Measured, paths=paths), *traced],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )

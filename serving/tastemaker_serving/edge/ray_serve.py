@@ -10,6 +10,7 @@ from typing import NamedTuple
 import msgspec
 from aiohttp import ClientError, ClientPayloadError, ClientSession, ClientTimeout
 
+from tastemaker import telemetry
 from tastemaker.config import MicroBatch
 from tastemaker.metrics import BATCH_SIZE
 from tastemaker_serving import wire
@@ -58,6 +59,8 @@ class Recommender:
             # Alone: no other user pays for the trace, and the same numbers come out when it is asked again.
             (answer,) = await self._send([query])
             return answer
+        if trace := telemetry.traceparent():
+            query = msgspec.structs.replace(query, traceparent=trace)
         return await self._batcher.ask(query)
 
     async def close(self) -> None:

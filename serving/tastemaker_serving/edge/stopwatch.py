@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import cache
 from time import perf_counter
 
+from tastemaker import telemetry
 from tastemaker.errors import Unavailable
 from tastemaker.metrics import DEGRADED, STAGE_SECONDS
 
@@ -40,3 +41,4 @@ class Stopwatch:
             took = perf_counter() - started
             self.stage_ms[name] = round(took * 1000, 3)
             _seconds(name).observe(took)
+            telemetry.stage(name, started, took)
