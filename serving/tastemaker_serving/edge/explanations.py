@@ -17,7 +17,8 @@ from tastemaker.types import Slate
 from tastemaker_serving.edge import documents, parameters
 from tastemaker_serving.edge.answers import ExplainedSlate
 from tastemaker_serving.edge.documents import Refusal
-from tastemaker_serving.edge.requests import REQUEST_ID, admitted, json_answer
+from tastemaker_serving.edge.parameters import REQUEST_ID
+from tastemaker_serving.edge.requests import admitted, json_answer
 
 _SHOWN = Fate(
     item_id="318",

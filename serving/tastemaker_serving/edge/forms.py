@@ -13,6 +13,15 @@ Form = TypeVar("Form", bound=msgspec.Struct)
 _FIELD = re.compile(r"^(?P<problem>.*?)(?: - at `\$\.?(?P<place>.*)`)?$", re.DOTALL)
 
 
+def _number(text: str) -> float:
+    """JSON has one kind of numbers: 10.0 is the integer 10."""
+    value = float(text)
+    return int(value) if value.is_integer() else value
+
+
+_decode = msgspec.json.Decoder(float_hook=_number).decode
+
+
 def parse(body: bytes, kind: type[Form]) -> Form:
     """The form in a JSON body.
 
@@ -21,7 +30,7 @@ def parse(body: bytes, kind: type[Form]) -> Form:
     """
     known = ", ".join(kind.__struct_fields__)
     try:
-        return msgspec.json.decode(body, type=kind)
+        return msgspec.convert(_decode(body), kind)
     except msgspec.ValidationError as error:
         found = _FIELD.match(str(error))
         assert found is not None

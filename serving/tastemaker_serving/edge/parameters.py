@@ -22,6 +22,8 @@ N = Annotated[Count | None, Meta(description="how many items; the default is `se
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
 PATH_ID = {"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH, "pattern": "^[^/]+$"}
 """JSON schema of an id in a path. Percent-encoding is undone before paths are told apart, so it cannot hold a slash."""
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+PATH_SCHEMAS = {"request_id": {"type": "string", "pattern": f"^{REQUEST_ID.pattern}$"}}
 Excluded = Annotated[list[Id], Meta(max_length=MAX_EXCLUDED)]
 
 
@@ -101,7 +103,9 @@ def check_id(name: str, value: str) -> None:
 def openapi(path_names: Sequence[str], kind: type[msgspec.Struct]) -> dict[str, Any]:
     """The `parameters` of an OpenAPI operation."""
     properties = msgspec.json.schema(kind)["$defs"][kind.__name__]["properties"]
-    in_path = [{"name": name, "in": "path", "required": True, "schema": PATH_ID} for name in path_names]
+    in_path = [
+        {"name": name, "in": "path", "required": True, "schema": PATH_SCHEMAS.get(name, PATH_ID)} for name in path_names
+    ]
     in_query = [
         {"name": name, "in": "query", "required": False, "schema": schema, "description": schema.pop("description")}
         for name, schema in properties.items()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from typing import Any
 
@@ -13,9 +12,8 @@ from starlette.responses import Response
 from tastemaker.errors import TooLarge, UnsupportedMedia
 from tastemaker.keys import Scope
 from tastemaker_serving.edge import parameters
+from tastemaker_serving.edge.parameters import REQUEST_ID
 from tastemaker_serving.edge.state import Edge
-
-REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _encode = msgspec.json.Encoder().encode
 
