@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Mount, Route
+from starlette.routing import Match, Route
 
 from tastemaker import scenes, telemetry
 from tastemaker.config import Settings
@@ -88,11 +88,14 @@ def create_app(
     # The call that all cost is in goes around FastAPI, which takes as long for a request as the rest of the edge.
     traced = [Middleware(Traced, paths=paths)] if telemetry.begin(settings, "tastemaker-edge") else []
     app = Starlette(
-        routes=[Route(routes.RECOMMENDATIONS, routes.get_recommendations), Mount("/", documented)],
+        routes=[Route(routes.RECOMMENDATIONS, routes.get_recommendations)],
         middleware=[Middleware(Measured, paths=paths), *traced],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
+    # Not mounted: what is mounted sees no path with a line break in it, which an id may have.
+    app.router.default = documented
+    app.router.redirect_slashes = False
     documented.state = app.state
     documents.narrow(documented.openapi(), scenes=list(declared), event_types=sorted(settings.event_types))
     return app

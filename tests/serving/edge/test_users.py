@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -47,6 +48,16 @@ async def test_preferences_are_online_and_outdate_the_cached_slate(client: httpx
     stored = preferences.records.decode(redis.get(preferences.records.key("7")))
     assert stored == Preferences(("Drama",), ("i1", "i2"))
     assert (await client.get(SLATE)).json()["served_from"] == "ranked"
+
+
+@pytest.mark.parametrize("user_id", ["a\nb", "ü/1", "{7}", "%", " "])
+async def test_an_id_may_have_any_character_but_a_slash(client: httpx.AsyncClient, redis: Any, user_id: str) -> None:
+    answer = await client.put(f"/v1/users/{quote(user_id, safe='')}/preferences", json=LIKED)
+    if "/" in user_id:
+        assert answer.status_code == 404
+    else:
+        assert answer.json() == {"user_id": user_id}
+        assert redis.exists(preferences.records.key(user_id))
 
 
 async def test_a_profile_is_replaced_as_a_whole(client: httpx.AsyncClient, redis: Any) -> None:
