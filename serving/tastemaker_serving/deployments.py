@@ -25,11 +25,14 @@ from starlette.responses import Response
 from tastemaker import bundle, config, ids, retrieval, scenes, telemetry
 from tastemaker.candidates import SOURCES, Candidates, Codes, shares_of
 from tastemaker.errors import Unavailable
+from tastemaker.features import trail
 from tastemaker.popular import Person
+from tastemaker.preferences import Preferences
 from tastemaker_serving import models, pipeline, wire
 from tastemaker_serving.named import named_by
 from tastemaker_serving.pipeline import Chosen, Requests, Seekers, StageClock, Steps, ToRank
 from tastemaker_serving.readers import Reader
+from tastemaker_serving.stages.newcomers import FEW
 from tastemaker_serving.stages.rank import Ranked, rank
 from tastemaker_serving.stages.reasons import reason
 from tastemaker_serving.stages.sources import Panel
@@ -140,6 +143,11 @@ class Recommender:
         user_ids = [query.user_id for query in queries]
         with clock.stage("features"):
             trails, profiles, unread = await self._reader.read(user_ids)
+            people, said, unheard = await self._introductions(queries, trails)
+        now = int(time.time())
+        for row, query in enumerate(queries):
+            if query.history:
+                trails[row] = np.concatenate([trails[row], trail.of_items(query.history, now)])
         excluded = self._codes([query.exclude for query in queries])
         longest = max((query.n for query in queries), default=0)
         requests = Requests(
@@ -147,19 +155,33 @@ class Recommender:
             trails,
             profiles,
             excluded,
-            int(time.time()),
+            now,
             longest,
             scenes=[query.scene for query in queries],
-            people=[Person(query.country, query.device) for query in queries],
+            people=people,
+            said=said,
             traced=any(query.traced for query in queries),
             named=named_by(queries, self._model.index, self._scenes),
         )
         chosen = await pipeline.recommend(requests, self._model, self._steps, self._funnel, clock)
-        degraded = unread + chosen.degraded
+        degraded = unread + unheard + chosen.degraded
         with clock.stage("answer"):
             slates = [self._slate(chosen, row, query, requests, degraded) for row, query in enumerate(queries)]
         telemetry.batch("recommend", (query.traceparent for query in queries), clock.began, clock.stage_ms)
         return wire.Batch(self._version, slates, clock.stage_ms, degraded)
+
+    async def _introductions(
+        self, queries: Sequence[wire.Query], trails: Sequence[trail.Trail]
+    ) -> tuple[list[Person], dict[int, Preferences], list[str]]:
+        """Who asks; what the newcomers among them like, by row; and the names of the reads that failed."""
+        people = [Person(query.country, query.device) for query in queries]
+        rows = [row for row, query in enumerate(queries) if query.user_id and len(trails[row]) < FEW]
+        if not rows:
+            return people, {}, []
+        said, told, unread = await self._reader.introductions([queries[row].user_id for row in rows])
+        for row, profile in zip(rows, told, strict=True):
+            people[row] = Person(queries[row].country or profile.country, queries[row].device)
+        return people, dict(zip(rows, said, strict=True)), unread
 
     async def _health(self) -> Response:
         """Deep: every deployment answers.

@@ -23,12 +23,22 @@ from tastemaker.features.tower_inputs import KeyIndex
 from tastemaker.heads import HeadWeights
 from tastemaker.popular import PopularTable
 from tastemaker.retrieval import Retrieval, Space
+from tastemaker_serving.stages.newcomers import PopularLists
 
 Codes = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 Program = Callable[..., torch.Tensor]
 
-PERSONAL_PARTS = ("items", "user_tower", "item_vectors", "neighbours", "neighbour_weights", "vocabulary", "recipe")
+PERSONAL_PARTS = (
+    "items",
+    "user_tower",
+    "item_vectors",
+    "neighbours",
+    "neighbour_weights",
+    "popularity",
+    "vocabulary",
+    "recipe",
+)
 RETRIEVAL_PARTS = (
     "item_vectors",
     "index",
@@ -59,6 +69,7 @@ class Personal:
     unit_vectors: torch.Tensor  # (N, D) f32, rows of length 1
     neighbours: Codes  # (N, K), -1 where there are fewer
     neighbour_weights: Floats  # (N, K)
+    popular: PopularLists
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,7 @@ def load_personal(bundle: Bundle) -> Personal:
         unit_vectors=torch.nn.functional.normalize(_tensor(bundle, "item_vectors"), dim=1),
         neighbours=_array(bundle, "neighbours", np.int32),
         neighbour_weights=_array(bundle, "neighbour_weights", np.float32),
+        popular=PopularLists.of(bundle.json("popularity")),
     )
 
 

@@ -23,11 +23,13 @@ from tastemaker.decisions.drops import EXCLUDED, RETRIEVAL, SEEN, Drop
 from tastemaker.errors import Unavailable
 from tastemaker.features.tower_inputs import TowerInputs, session_lengths, tower_inputs
 from tastemaker.popular import Person
+from tastemaker.preferences import Preferences
 from tastemaker.retrieval import Heard, Retrieval, Wanted, rows_of
 from tastemaker.types import ServedFrom
 from tastemaker_serving.models import Personal, Program, RankingModel
 from tastemaker_serving.stages import filters
 from tastemaker_serving.stages.blend import blend
+from tastemaker_serving.stages.newcomers import introduce
 from tastemaker_serving.stages.rank import Ranked, log_odds, rank, retrieval_order
 from tastemaker_serving.stages.reasons import liked_neighbours
 from tastemaker_serving.stages.rerank import maximal_marginal_relevance
@@ -45,6 +47,7 @@ class Requests:
     n: int  # longest slate wanted
     scenes: Sequence[str]  # B
     people: Sequence[Person] = ()  # B, or none where nothing is known of anybody
+    said: Mapping[int, Preferences] = field(default_factory=dict)  # what the newcomers in these rows like
     traced: bool = False  # whether `Chosen.traced` is wanted; the answer is the same
     named: Named | None = None  # without those excluded
 
@@ -138,11 +141,20 @@ async def recommend(requests: Requests, model: Personal, steps: Steps, funnel: F
             buckets=model.user_buckets,
             now=requests.now,
         )
+        session = session_lengths(inputs.history, inputs.age)
+        inputs, segment, done = introduce(
+            inputs,
+            strongest_category(requests.profiles[:, requests.profiles.shape[1] - len(model.vocabulary) :]),
+            requests.people,
+            requests.said,
+            lists=model.popular,
+            index=model.index,
+            vocabulary=model.vocabulary,
+        )
         user_vectors = embed(model.tower, inputs, requests.profiles)
-        segment = strongest_category(requests.profiles[:, requests.profiles.shape[1] - len(model.vocabulary) :])
     with clock.stage("candidates"):
         history = inputs.history.astype(np.int32)
-        seekers = _seekers(requests, inputs, history, user_vectors, segment)
+        seekers = _seekers(requests, inputs, history, user_vectors, segment, session)
         candidates = await steps.generate(seekers)
     with clock.stage("ranking"):
         asked = ToRank(user_vectors, requests.profiles, candidates, requests.traced)
@@ -156,7 +168,7 @@ async def recommend(requests: Requests, model: Personal, steps: Steps, funnel: F
     with clock.stage("reasons"):
         places = pick(ranked.places, picked, -1)
         codes = pick(candidates.codes, places, -1)
-        because = liked_neighbours(model, codes, history, inputs.preference)
+        because = liked_neighbours(model, codes, history, done)
     scores, source = pick(ranked.scores, picked, 0.0), pick(candidates.source, places, 0)
     silent = [f"source:{name}" for name in candidates.silent]
     traced = Traced(candidates, every, candidates.dropped) if requests.traced else None
@@ -202,7 +214,9 @@ def rerank(model: Personal, codes: Codes, scores: Floats, n: int, diversity: flo
     return maximal_marginal_relevance(scores, rows_of(model.unit_vectors, codes), n, diversity)
 
 
-def _seekers(requests: Requests, inputs: TowerInputs, history: Codes, user_vectors: Floats, segment: Codes) -> Seekers:
+def _seekers(
+    requests: Requests, inputs: TowerInputs, history: Codes, user_vectors: Floats, segment: Codes, session: Codes
+) -> Seekers:
     scenes = list(dict.fromkeys(requests.scenes))
     wanted = Wanted(
         user_vectors,
@@ -211,7 +225,7 @@ def _seekers(requests: Requests, inputs: TowerInputs, history: Codes, user_vecto
         segment,
         _unwanted(inputs.seen, requests.named),
         requests.excluded,
-        session=session_lengths(history, inputs.age),
+        session=session,
         scene=np.array([scenes.index(scene) for scene in requests.scenes], dtype=np.int32),
         people=requests.people,
         traced=requests.traced,

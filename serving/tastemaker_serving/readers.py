@@ -12,10 +12,14 @@ import numpy as np
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from tastemaker import preferences
+from tastemaker import profiles as user_profiles
 from tastemaker.candidates import Floats
 from tastemaker.errors import TastemakerError
 from tastemaker.features import trail
 from tastemaker.features.profile import profile_matrix, profile_width
+from tastemaker.preferences import Preferences
+from tastemaker.profiles import Profile
 
 if TYPE_CHECKING:
     from tastemaker.features.store import Features
@@ -45,6 +49,18 @@ class Reader:
             unknown_profiles(len(user_ids), self.categories) if profiles is None else profiles,
             degraded,
         )
+
+    async def introductions(self, user_ids: Sequence[str]) -> tuple[list[Preferences], list[Profile], list[str]]:
+        """What newcomers told of themselves, and the names of the reads that failed (`preferences`)."""
+        found = await self._bounded(
+            "preferences",
+            asyncio.gather(
+                preferences.records.read(self.redis, user_ids), user_profiles.records.read(self.redis, user_ids)
+            ),
+        )
+        if found is None:
+            return [Preferences()] * len(user_ids), [Profile()] * len(user_ids), ["preferences"]
+        return *found, []
 
     def _profiles(self, user_ids: Sequence[str]) -> Floats:
         return profile_matrix(self.features.online_users(user_ids), self.categories)

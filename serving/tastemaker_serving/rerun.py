@@ -125,6 +125,7 @@ def _requests(trace: Trace, model: models.Personal, declared: scenes.Scenes) -> 
         n=query.n,
         scenes=[query.scene],
         people=[Person(trace.country, query.device)],
+        said={} if trace.preferences is None else {0: trace.preferences},
         named=named_by([query], model.index, declared),
     )
 

@@ -45,6 +45,7 @@ def trace_of(chosen: Chosen, requests: Requests, row: int, query: Query, item_id
         ranked=min(keep, len(places)),
         dropped=[drop for drop in (*drops, beyond) if drop.item_ids],
         country=requests.people[row].country if requests.people else None,
+        preferences=requests.said.get(row),
         slate=_ids(_real(chosen.codes[row, : query.n]), item_ids),
     )
 

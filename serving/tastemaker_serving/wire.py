@@ -19,9 +19,10 @@ CONTENT_TYPE: Final = "application/msgpack"
 class Query(msgspec.Struct, frozen=True):
     """One user's request for `n` items. Items in `exclude` are left out, as are those already seen.
 
-    `traced` asks for `RankedSlate.trace`. `candidates`, at most `funnel.ranked` of them, take the place of retrieval:
-    the slate has only these, seen or not, by their `candidate_scores` (any scale, one each) and the user's taste.
-    `traceparent` is the W3C header of the request's OpenTelemetry trace.
+    A visitor who is no user has an empty `user_id`. `history` is what somebody took to in this session, oldest first,
+    beside what is known of them. `traced` asks for `RankedSlate.trace`. `candidates`, at most `funnel.ranked` of them,
+    take the place of retrieval: the slate has only these, seen or not, by their `candidate_scores` (any scale, one
+    each) and the user's taste. `traceparent` is the W3C header of the request's OpenTelemetry trace.
     """
 
     request_id: str
@@ -35,6 +36,7 @@ class Query(msgspec.Struct, frozen=True):
     candidates: list[str] = []
     candidate_scores: list[float] = []
     traceparent: str = ""
+    history: list[str] = []
 
 
 class RankedSlate(msgspec.Struct, frozen=True):

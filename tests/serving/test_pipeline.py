@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tastemaker.bundle import Bundle
-from tastemaker.candidates import ITEM_TO_ITEM, POPULAR, TWO_TOWER, Candidates
+from tastemaker.candidates import ITEM_TO_ITEM, POPULAR, SESSION, TWO_TOWER, Candidates
 from tastemaker.config import Funnel
 from tastemaker.decisions.drops import EXCLUDED, RETRIEVAL
 from tastemaker.errors import Unavailable
@@ -15,6 +15,7 @@ from tastemaker.features import trail
 from tastemaker.features.profile import profile_width
 from tastemaker.heads import HeadWeights
 from tastemaker.ids import keys_of
+from tastemaker.preferences import Preferences
 from tastemaker_serving import models, pipeline
 from tastemaker_serving.pipeline import Requests, Seekers, StageClock, Steps, ToRank
 from tastemaker_serving.stages.rank import Ranked
@@ -24,6 +25,7 @@ FUNNEL = Funnel(candidates=100, ranked=40, slate=20)
 SHARES = {
     "home": {TWO_TOWER: 0.5, ITEM_TO_ITEM: 0.35, POPULAR: 0.1},
     "charts": {POPULAR: 1.0},
+    "session": {TWO_TOWER: 0.1, SESSION: 0.9},
 }
 
 
@@ -152,3 +154,30 @@ async def test_sources_that_said_nothing_are_named(personal: models.Personal, st
 
     assert chosen.served_from == "ranked"
     assert chosen.degraded == ["source:als"]
+
+
+async def test_what_a_newcomer_likes_shapes_the_first_slate(
+    personal: models.Personal, steps: Steps, model_bundle: Bundle
+) -> None:
+    category = personal.vocabulary[0]
+    asked = requests(trail_of(), trail_of())
+    known = replace(asked, said={0: Preferences((category,), ("item-7",))})
+
+    chosen = await pipeline.recommend(known, personal, steps, FUNNEL, StageClock())
+
+    assert chosen.codes[0].tolist() != chosen.codes[1].tolist()
+    assert 7 not in chosen.codes[0]
+    assert personal.vocabulary[chosen.segment[0]] == category
+    neighbours = {8, 9, 10, 11, 12}
+    because = dict(zip(chosen.codes[0].tolist(), chosen.because[0].tolist(), strict=True))
+    assert all(because[code] in (7, -1) for code in because)
+    assert any(because[code] == 7 for code in because) or not neighbours & set(because)
+
+
+async def test_an_anonymous_session_is_answered_from_its_own_events(personal: models.Personal, steps: Steps) -> None:
+    visitor = replace(requests(trail.of_items(["item-3", "item-40"], NOW)), user_ids=[""], scenes=["session"])
+
+    chosen = await pipeline.recommend(visitor, personal, steps, FUNNEL, StageClock())
+
+    assert {SESSION} <= set(chosen.source[0].tolist()) <= {SESSION, TWO_TOWER}
+    assert not {3, 40} & set(chosen.codes[0].tolist())

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from redis.asyncio import Redis
 
+from tastemaker import preferences, profiles
 from tastemaker.config import Settings
 from tastemaker.features import trail
 from tastemaker.features.profile import profile_width
 from tastemaker.features.store import Features
+from tastemaker.preferences import Preferences
+from tastemaker.profiles import Profile
 from tastemaker_serving.bench import seed_users
 from tastemaker_serving.readers import Reader
 
@@ -49,3 +52,20 @@ async def test_a_read_that_fails_is_named_and_answered_with_nothing(
     assert all(found.dtype == trail.RECORD and len(found) == 0 for found in trails)
     assert np.array_equal(profiles[:, 0], [1.0, 1.0])
     await reading.redis.aclose()
+
+
+async def test_newcomers_tell_of_themselves(redis_url: str, tmp_path: Path) -> None:
+    reading = reader(tmp_path, redis_url, redis_url)
+    await preferences.records.write(reading.redis, "u1", Preferences(("Drama",), ("i1",)))
+    await profiles.records.write(reading.redis, "u2", Profile("DE"))
+
+    told = await reading.introductions(["u1", "u2"])
+
+    assert told == ([Preferences(("Drama",), ("i1",)), Preferences()], [Profile(), Profile("DE")], [])
+    await reading.redis.aclose()
+
+
+async def test_without_redis_newcomers_tell_nothing(tmp_path: Path) -> None:
+    told = await reader(tmp_path, DEAD, DEAD).introductions(["u1"])
+
+    assert told == ([Preferences()], [Profile()], ["preferences"])

@@ -66,6 +66,13 @@ def decode(blob: bytes | None) -> Trail:
     return trail[np.argsort(timestamp, kind="stable")]
 
 
+def of_items(item_ids: Sequence[str], now: int) -> Trail:
+    """The trail of somebody who took to these items just now (`now`: seconds since 1970), the last one last."""
+    records = np.empty(len(item_ids), RECORD)
+    records["item"], records["timestamp"], records["preference"] = keys_of(item_ids), now, 1.0
+    return records
+
+
 def encode(records: Trail) -> bytes:
     """The Redis string of a trail."""
     return np.ascontiguousarray(records, RECORD).tobytes()

@@ -24,14 +24,14 @@ from starlette.routing import Match, Route
 from tastemaker import scenes, telemetry
 from tastemaker.config import Settings
 from tastemaker.errors import TastemakerError, Unauthorized
-from tastemaker_serving.edge import documents, explanations, routes, search, shelf, state, users
+from tastemaker_serving.edge import documents, explanations, routes, search, sessions, shelf, state, users
 from tastemaker_serving.edge.admission import Gate, check_exposure
 from tastemaker_serving.edge.answers import Problem
 from tastemaker_serving.edge.measure import Measured
 from tastemaker_serving.edge.protocol import Protocol
 from tastemaker_serving.edge.traces import Traced
 
-FAMILIES = (routes.router, search.router, users.router, explanations.router)
+FAMILIES = (routes.router, search.router, sessions.router, users.router, explanations.router)
 """The HTTP calls, a router for each family of them."""
 
 

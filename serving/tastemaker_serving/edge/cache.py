@@ -92,9 +92,11 @@ class SlateCache:
         return list(zip(blobs[::2], blobs[1::2], strict=True))
 
 
-def variant_of(model_version: str, scene: str, device: str | None, n: int, exclude: Iterable[str]) -> str:
+def variant_of(
+    model_version: str, scene: str, device: str | None, country: str | None, n: int, exclude: Iterable[str]
+) -> str:
     """A short name for everything, other than the user, that a slate depends on: another model's slates are not met."""
-    parts = (model_version, scene, device or "", str(n), *sorted(set(exclude)))
+    parts = (model_version, scene, device or "", country or "", str(n), *sorted(set(exclude)))
     return xxhash.xxh3_64_hexdigest("\0".join(parts).encode())
 
 

@@ -98,7 +98,7 @@ class Colours:
             Unavailable, TimeoutError: the stable colour does not answer (`deadline` is on the event loop's clock).
         """
         routing = self._routed()
-        target = routes.target_of(routing, query.user_id)
+        target = routes.target_of(routing, query.user_id or query.request_id)
         self._shadow(routing, structs.replace(query, traced=False) if query.traced else query)
         if target is routing.stable:
             return await self._measured(target, query, deadline)

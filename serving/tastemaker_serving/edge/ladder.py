@@ -135,9 +135,9 @@ def segment(shelf: Shelf, categories: Sequence[str]) -> Iterator[Pick]:
     )
 
 
-def demographic(shelf: Shelf, device: str | None) -> Iterator[Pick]:
+def demographic(shelf: Shelf, country: str | None, device: str | None) -> Iterator[Pick]:
     """What is popular among people like a user of whom nothing but a profile is known."""
-    codes = popular_among(shelf.popular_among, None, device)
+    codes = popular_among(shelf.popular_among, country, device)
     return _popular(shelf, codes, "Popular with people like you")
 
 

@@ -33,6 +33,9 @@ class SlateParameters(msgspec.Struct, frozen=True):
     n: N = None
     scene: Annotated[str, Meta(description="where the slate is shown", examples=[HOME])] = HOME
     device: Annotated[Id | None, Meta(description="mobile, desktop, tv or another", examples=["tv"])] = None
+    country: Annotated[
+        Id | None, Meta(description="where the user is, spelt as in the user data; tells of new users", examples=["DE"])
+    ] = None
     exclude: Annotated[Excluded, Meta(description="item ids to leave out, separated by commas or repeated")] = []
     force_refresh: Annotated[bool, Meta(description="compute a new slate even where a cached one is fresh")] = False
     explain: Annotated[

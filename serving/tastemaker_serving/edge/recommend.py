@@ -67,7 +67,7 @@ async def _decide(
     deadline = deadline_of(edge)
     watch = Stopwatch()
     target = edge.colours.target_of(query.user_id)
-    variant = variant_of(target.version, query.scene, query.device, query.n, query.exclude)
+    variant = variant_of(target.version, query.scene, query.device, query.country, query.n, query.exclude)
     found = await _look_up(edge, watch, query, variant, force_refresh=force_refresh)
     if found.entry is not None and found.fresh and not force_refresh:
         entry = found.entry
@@ -157,11 +157,11 @@ async def _compose(
             return Composed(served_from, items, answer.model_version, answer)
     trail = await trail_of(edge, watch, query.user_id)
     leave_out = excluded | seen_items(edge.shelf, trail)
-    served_from, items = ladder.climb_down(_rungs(edge, query, answer, entry, trail), query.n, leave_out)
-    return Composed(served_from, items, _version(edge, served_from, answer, entry), answer)
+    served_from, items = ladder.climb_down(rungs_of(edge, query, answer, entry, trail), query.n, leave_out)
+    return Composed(served_from, items, version_of(edge, served_from, answer, entry), answer)
 
 
-def _rungs(edge: Edge, query: wire.Query, answer: Answer | None, entry: Entry | None, trail: Trail) -> Iterator[Rung]:
+def rungs_of(edge: Edge, query: wire.Query, answer: Answer | None, entry: Entry | None, trail: Trail) -> Iterator[Rung]:
     """The ladder, best rung first; a rung's work is done only when it is reached."""
     shelf = edge.shelf
     segment = answer.slate.segment if answer is not None else entry.segment if entry is not None else None
@@ -172,12 +172,13 @@ def _rungs(edge: Edge, query: wire.Query, answer: Answer | None, entry: Entry | 
     yield "session", ladder.session(shelf, trail)
     categories = [segment] if segment else ladder.strongest_categories(shelf, trail)
     yield "segment", ladder.segment(shelf, categories)
-    yield "segment", ladder.demographic(shelf, query.device)
+    yield "segment", ladder.demographic(shelf, query.country, query.device)
     yield "trending", ladder.trending(shelf, edge.trending.hot(shelf))
     yield "static", ladder.static(shelf)
 
 
-def _version(edge: Edge, served_from: ServedFrom, answer: Answer | None, entry: Entry | None) -> str:
+def version_of(edge: Edge, served_from: ServedFrom, answer: Answer | None, entry: Entry | None) -> str:
+    """What the items that came from `served_from` call their model."""
     if answer is not None:
         return answer.model_version
     if entry is not None and served_from == "cache":

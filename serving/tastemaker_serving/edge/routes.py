@@ -45,6 +45,7 @@ async def get_recommendations(request: Request) -> Response:
         device=wanted.device,
         n=edge.length(wanted.n),
         exclude=wanted.exclude,
+        country=wanted.country,
     )
     if not wanted.explain:
         return json_answer(await recommend(edge, query, force_refresh=wanted.force_refresh))

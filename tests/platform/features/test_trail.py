@@ -150,3 +150,8 @@ def test_preferences_of_columns_are_those_of_single_events(
 def test_an_undeclared_event_type_is_named(settings: Settings) -> None:
     with pytest.raises(InvalidInput, match="unknown event_type 'glance'"):
         trail.from_events(to_arrow([event("ann", "a", 0, "glance")]), settings)
+
+
+def test_a_session_is_a_trail_of_likes_just_now() -> None:
+    found = trail.of_items(["a", "b"], 1_800_000_000)
+    assert found.tolist() == make((key_of("a"), 1_800_000_000, 1.0), (key_of("b"), 1_800_000_000, 1.0)).tolist()

@@ -338,6 +338,7 @@ async def test_openapi_documents_parameters_answers_and_errors(alone: httpx.Asyn
         "n",
         "scene",
         "device",
+        "country",
         "exclude",
         "force_refresh",
         "explain",

@@ -93,12 +93,13 @@ async def test_a_dead_redis_is_unavailable() -> None:
 
 def test_a_variant_names_everything_that_a_slate_depends_on() -> None:
     variants = {
-        variant_of("v1", "home", None, 20, []),
-        variant_of("v2", "home", None, 20, []),
-        variant_of("v1", "home", "tv", 20, []),
-        variant_of("v1", "home", None, 10, []),
-        variant_of("v1", "home", None, 20, ["a"]),
-        variant_of("v1", "home", None, 20, ["a", "b"]),
+        variant_of("v1", "home", None, None, 20, []),
+        variant_of("v2", "home", None, None, 20, []),
+        variant_of("v1", "home", "tv", None, 20, []),
+        variant_of("v1", "home", None, "DE", 20, []),
+        variant_of("v1", "home", None, None, 10, []),
+        variant_of("v1", "home", None, None, 20, ["a"]),
+        variant_of("v1", "home", None, None, 20, ["a", "b"]),
     }
-    assert len(variants) == 6
-    assert variant_of("v1", "home", None, 20, ["b", "a", "a"]) == variant_of("v1", "home", None, 20, ["a", "b"])
+    assert len(variants) == 7
+    assert variant_of("v1", "home", None, None, 20, ["b", "a", "a"]) in variants

@@ -93,6 +93,6 @@ def test_a_models_slate_keeps_its_order_and_words() -> None:
 
 def test_of_a_stranger_the_device_decides_what_is_popular(shelf: Shelf) -> None:
     among = replace(shelf, popular_among={"country": {"DE": [1]}, "device": {"tv": [5, 2]}})
-    picks = [(found.item_id, found.reason) for found in ladder.demographic(among, "tv")]
+    picks = [(found.item_id, found.reason) for found in ladder.demographic(among, None, "tv")]
     assert picks == [("i5", "Popular with people like you"), ("i2", "Popular with people like you")]
-    assert list(ladder.demographic(among, None)) == []
+    assert list(ladder.demographic(among, None, None)) == []
