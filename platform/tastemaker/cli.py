@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import sys
-from typing import Annotated
 
 import typer
 
@@ -16,6 +15,7 @@ from tastemaker import config
 from tastemaker.data_cli import data
 from tastemaker.decisions.cli import explain
 from tastemaker.errors import TastemakerError
+from tastemaker.events.cli import ingest
 from tastemaker.keys_cli import keys
 from tastemaker.registry_cli import registry
 from tastemaker.rollout.cli import rollout
@@ -36,25 +36,8 @@ app.add_typer(rollout, name="rollout")
 app.add_typer(operator, name="operator")
 app.add_typer(keys, name="keys")
 app.add_typer(bench, name="bench")
+app.add_typer(ingest, name="ingest")
 app.command()(explain)
-
-
-@app.command()
-def ingest(
-    redis_url: Annotated[str | None, typer.Option(help="Default: the configured or the running embedded one.")] = None,
-) -> None:
-    """Take events from the stream into user state, trending counters and the lake, until stopped."""
-    import signal
-    import threading
-
-    from tastemaker.embedded import connect_url
-    from tastemaker.events.ingest import run
-
-    settings = config.load()
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    run(settings, redis_url or connect_url(settings), stop)
 
 
 def _gather() -> None:

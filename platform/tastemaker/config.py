@@ -162,13 +162,19 @@ class KServe(Section):
 class Ingest(Section):
     """The worker between the stream and everything that learns from it."""
 
-    batch: int = Field(500, ge=1, description="events taken from the stream at once")
+    shards: int = Field(4, ge=1, le=64, description="streams among which users are divided")
+    batch: int = Field(2000, ge=1, description="events taken from a shard at once, or some more")
     lake_flush_s: float = Field(5.0, gt=0, description="events wait at most this long for their Parquet file")
     trail_length: int = Field(4096, ge=1, description="events kept online per user")
     dedupe_s: int = Field(
         21_600, ge=60, description="a repeated event_id is recognised online for so long; some 100 bytes of Redis each"
     )
-    stream_length: int = Field(1_000_000, ge=1, description="events kept in the stream, at least")
+    max_backlog: int = Field(
+        1_000_000, ge=1, description="events that may wait for the worker; beyond, POST /v1/events answers 429"
+    )
+    max_memory: float = Field(
+        0.8, gt=0, le=1, description="share of Redis's memory in use, of `maxmemory` or else the machine's, likewise"
+    )
     metrics_port: int = Field(0, ge=0, le=65535, description="/metrics of the worker, on every interface; 0 = none")
 
 

@@ -12,17 +12,12 @@ by arrival, not by their own time: an append is then one file and atomic as a wh
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import json
 import posixpath
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, BinaryIO
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,6 +31,7 @@ from tastemaker.catalogue.tables import ITEM_SCHEMA as ITEM_SCHEMA
 from tastemaker.catalogue.tables import TIMESTAMP_TYPE as TIMESTAMP_TYPE
 from tastemaker.catalogue.tables import as_items, at_version, version_of
 from tastemaker.errors import InvalidInput, NotFound
+from tastemaker.lake_files import Files
 
 EVENT_SCHEMA = pa.schema(
     [
@@ -76,23 +72,8 @@ USERS_FILE = "users/users.parquet"
 CLOCK_SKEW = timedelta(days=1)
 
 
-class Lake:
+class Lake(Files):
     """Events, items, users and feature files under one URL."""
-
-    def __init__(self, url: str) -> None:
-        """Open the lake at `url`, which need not exist yet.
-
-        Raises:
-            InvalidInput: no installed file system knows the URL's scheme.
-        """
-        try:
-            self._fs, self._root = fsspec.url_to_fs(url)
-        except (ImportError, ValueError) as error:
-            raise InvalidInput(
-                f"lake URL {url!r} cannot be opened: {error}",
-                "Use a directory, or install the file system of its scheme (s3fs for s3://, gcsfs for gs://)",
-            ) from error
-        self.url = url
 
     def append_events(self, events: pa.Table) -> int:
         """Add events as one new file; returns the rows written.
@@ -102,10 +83,21 @@ class Lake:
         """
         table = _conform(events, EVENT_SCHEMA, "events")
         if table.num_rows:
-            # Names sort by arrival, which is the order that ties in the events' own time keep.
-            name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.parquet"
-            self.write(f"events/date={datetime.now(UTC):%Y-%m-%d}/{name}", table)
+            self.write(_event_file(), table)
         return int(table.num_rows)
+
+    def draft_events(self, events: pa.Table) -> str:
+        """Write events where no reader sees them; returns the file's name for `publish`, empty without events.
+
+        Raises:
+            InvalidInput: `events` does not fit EVENT_SCHEMA.
+        """
+        table = _conform(events, EVENT_SCHEMA, "events")
+        if not table.num_rows:
+            return ""
+        file = _event_file()
+        self.draft(file, table)
+        return file
 
     def events(self, since: datetime | None = None, until: datetime | None = None) -> pa.Table:
         """Events with `since` <= timestamp < `until`, by timestamp; ties stay in the order of arrival.
@@ -183,66 +175,6 @@ class Lake:
         """The profiles; none when nobody has registered one, since a user is known by events alone."""
         return self.read(USERS_FILE) if self.exists(USERS_FILE) else USER_SCHEMA.empty_table()
 
-    def exists(self, name: str) -> bool:
-        """Whether the file `name` (relative to the lake) is there."""
-        return bool(self._fs.isfile(f"{self._root}/{name}"))
-
-    def read(self, name: str, remedy: str = "") -> pa.Table:
-        """The Parquet file `name`. Raises NotFound, with `remedy`, when it is not there."""
-        self._require(name, remedy)
-        with self._fs.open(f"{self._root}/{name}", "rb") as stream:
-            return pq.read_table(stream)
-
-    def rows(self, name: str) -> int:
-        """Rows of the Parquet file `name`, by its footer; 0 when it is not there."""
-        if not self.exists(name):
-            return 0
-        with self._fs.open(f"{self._root}/{name}", "rb") as stream:
-            return int(pq.read_metadata(stream).num_rows)
-
-    def write(self, name: str, table: pa.Table) -> None:
-        """Write `table` as the Parquet file `name`, whole or not at all; what was there is replaced."""
-        self._publish(name, lambda stream: pq.write_table(table, stream, compression="zstd"))
-
-    def write_all(self, name: str, tables: Iterable[pa.Table]) -> int:
-        """Write `tables`, of which there is one at least, one after another as `write` does; returns their rows."""
-        parts, rows = iter(tables), 0
-        first = next(parts)
-
-        def fill(stream: BinaryIO) -> None:
-            nonlocal rows
-            with pq.ParquetWriter(stream, first.schema, compression="zstd") as writer:
-                for table in itertools.chain([first], parts):
-                    writer.write_table(table)
-                    rows += table.num_rows
-
-        self._publish(name, fill)
-        return rows
-
-    def files(self, folder: str) -> list[str]:
-        """Names of all files under `folder`, relative to the lake."""
-        return sorted(path[len(self._root) + 1 :] for path in self._fs.find(f"{self._root}/{folder}"))
-
-    def remove(self, name: str) -> None:
-        """Delete the file `name`; one that is gone already is no error."""
-        with contextlib.suppress(FileNotFoundError):
-            self._fs.rm(f"{self._root}/{name}")
-
-    def read_json(self, name: str, remedy: str = "") -> Any:
-        """The JSON document `name`. Raises NotFound, with `remedy`, when it is not there."""
-        self._require(name, remedy)
-        return json.loads(self._fs.cat_file(f"{self._root}/{name}"))
-
-    def write_json(self, name: str, document: Any) -> None:
-        """Write `document` as the JSON file `name`, whole or not at all."""
-        self._publish(name, lambda stream: stream.write(json.dumps(document, indent=1).encode()))
-
-    def locate(self, name: str) -> str:
-        """Where the file `name` lies: an absolute path on the local file system, else a URL."""
-        path = f"{self._root}/{name}"
-        local = "file" in np.atleast_1d(self._fs.protocol)
-        return path if local else str(self._fs.unstrip_protocol(path))
-
     def _change_files(self) -> list[str]:
         return [name for name in self.files(CHANGES) if name.endswith(".parquet")]
 
@@ -258,28 +190,15 @@ class Lake:
         version = pc.max(changes[tables.VERSION]).as_py()
         self.write(f"{CHANGES}/{version:020d}-{uuid.uuid4().hex[:8]}.parquet", changes)
 
-    def _require(self, name: str, remedy: str) -> None:
-        if not self.exists(name):
-            raise NotFound(f"the lake at {self.url} has no {name}", remedy)
-
-    def _publish(self, name: str, write: Callable[[BinaryIO], Any]) -> None:
-        path = f"{self._root}/{name}"
-        folder, file = posixpath.split(path)
-        draft = f"{folder}/.{file}.{uuid.uuid4().hex[:8]}.draft"
-        self._fs.makedirs(folder, exist_ok=True)
-        try:
-            with self._fs.open(draft, "wb") as stream:
-                write(stream)
-            self._fs.mv(draft, path)
-        except BaseException:
-            if self._fs.exists(draft):
-                self._fs.rm(draft)
-            raise
-
 
 def _version_in(name: str) -> int:
     """The highest version in a file of changes, by its name."""
     return int(posixpath.basename(name).partition("-")[0])
+
+
+def _event_file() -> str:
+    """Names sort by arrival, which is the order that ties in the events' own time keep."""
+    return f"events/date={datetime.now(UTC):%Y-%m-%d}/{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.parquet"
 
 
 def settled(events: pa.Table) -> pa.Table:

@@ -41,8 +41,9 @@ KERNEL_BATCH_USERS: Final = Histogram(
 )
 EVENTS: Final = Counter(
     "tastemaker_events_total",
-    "Events, by what became of them: accepted or refused at the edge; applied to the online state, duplicate, "
-    "stored in the lake or unreadable in the ingest worker (event_type is empty where it is not a declared one)",
+    "Events, by what became of them: accepted, refused or held back at the edge; applied to the online state, "
+    "duplicate, stored in the lake or unreadable (a dead letter) in the ingest worker; event_type is empty where it is "
+    "not a declared one, or where nobody looked",
     ["event_type", "result"],
 )
 EVENT_LAG_SECONDS: Final = Histogram(

@@ -16,7 +16,7 @@ from redis import Redis, RedisError
 from tastemaker import coverage, metrics
 from tastemaker.config import Settings
 from tastemaker.errors import Conflict
-from tastemaker.events.stream import Group
+from tastemaker.events import stream
 from tastemaker.features.files import MATERIALIZED_KEY
 from tastemaker.lake import ITEMS_FILE, Lake
 
@@ -65,11 +65,17 @@ class Observer:
     """Sets the gauges. What cannot be seen just now is NaN, except the age: the last filling known only grows older."""
 
     def __init__(
-        self, redis: Redis, lake: Lake, groups: tuple[str, ...], clock: Callable[[], float] = time.time
+        self,
+        redis: Redis,
+        lake: Lake,
+        groups: tuple[str, ...],
+        shards: int,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._redis = redis
         self._lake = lake
-        self._groups = [Group(redis, name) for name in groups]
+        self._groups = groups
+        self._shards = shards
         self._clock = clock
         self._materialized = math.nan
         self._catalogue = 0
@@ -82,15 +88,15 @@ class Observer:
             materialized: Any = self._redis.get(MATERIALIZED_KEY)
             if materialized is not None:
                 self._materialized = float(materialized)
-            backlogs: list[float] = [group.backlog() for group in self._groups]
+            backlogs: dict[str, float] = {**stream.backlog(self._redis, self._shards, self._groups)}
             covered = self._covered(now)
         except RedisError as error:
             log.warning("Redis cannot be observed: %s", error)
-            backlogs, covered = [math.nan for _ in self._groups], math.nan
+            backlogs, covered = dict.fromkeys(self._groups, math.nan), math.nan
         metrics.USER_FEATURES_AGE_SECONDS.set(now - self._materialized)
         metrics.CATALOGUE_COVERAGE_RATIO.set(covered)
-        for group, backlog in zip(self._groups, backlogs, strict=True):
-            metrics.STREAM_BACKLOG_EVENTS.labels(group.name).set(backlog)
+        for group, backlog in backlogs.items():
+            metrics.STREAM_BACKLOG_EVENTS.labels(group).set(backlog)
 
     def _covered(self, now: float) -> float:
         if now - self._counted >= CATALOGUE_LIFE_S or not self._catalogue:
@@ -104,7 +110,7 @@ class Observer:
 
 def _observe_until(settings: Settings, redis_url: str, groups: tuple[str, ...], stop: threading.Event) -> None:
     with Redis.from_url(redis_url, socket_timeout=SOCKET_TIMEOUT_S) as redis:
-        observer = Observer(redis, Lake(settings.lake), groups)
+        observer = Observer(redis, Lake(settings.lake), groups, settings.ingest.shards)
         while True:
             observer.look()
             if stop.wait(INTERVAL_S):

@@ -77,6 +77,11 @@ _GUARDED = {
         "Wait as long as `Retry-After` says",
     ),
 }
+_HELD_BACK = Refusal(
+    "too many events wait already, or the caller asks too often; `Retry-After` says when to try again",
+    "1000000 events wait for the ingest worker (ingest.max_backlog)",
+    "Keep the events, wait as long as `Retry-After` says, and send them again",
+)
 _RETRY_AFTER = {"Retry-After": {"description": "seconds to wait", "schema": {"type": "integer", "minimum": 1}}}
 _KEY = Security(HTTPBearer(auto_error=False, description="A key of `tastemaker keys create`, or `edge.api_key`"))
 
@@ -97,7 +102,7 @@ def answer(
     """
     shown = msgspec.to_builtins(example)
     responses: dict[int, dict[str, Any]] = {status: {"content": {"application/json": {"example": shown}}}}
-    for code, (meaning, error, remedy) in {**errors, **(_GUARDED if scope else {})}.items():
+    for code, (meaning, error, remedy) in {**(_GUARDED if scope else {}), **errors}.items():
         content = {"application/json": {"example": {"error": error, "remedy": remedy}}}
         responses[code] = {"model": Problem, "description": meaning, "content": content}
         if code in (429, 503):
@@ -147,7 +152,7 @@ SIMILAR = answer(ItemList, _SIMILAR, scope="read", errors={400: BAD, 404: NO_ITE
 TRENDING = answer(ItemList, _TRENDING, scope="read", errors={400: BAD, 404: NO_CATEGORY, 503: AWAY}) | reading(
     openapi([], TrendingParameters)
 )
-EVENTS = answer(Accepted, Accepted([_REQUEST_ID]), 202, scope="write", errors=BODY_ERRORS) | {
+EVENTS = answer(Accepted, Accepted([_REQUEST_ID]), 202, scope="write", errors=BODY_ERRORS | {429: _HELD_BACK}) | {
     "openapi_extra": body(_events(), _EVENT)
 }
 ALIVE = answer(Alive, Alive())

@@ -12,6 +12,8 @@ from msgspec import Meta
 
 from tastemaker.errors import InvalidInput
 from tastemaker.events.schema import MAX_ID_LENGTH
+from tastemaker.events.trending import Window
+from tastemaker.profiles import Country
 from tastemaker.scenes import HOME
 
 MAX_ITEMS = 100
@@ -56,6 +58,10 @@ class TrendingParameters(msgspec.Struct, frozen=True):
 
     n: N = None
     category: Annotated[Id | None, Meta(description="only items of this category")] = None
+    window: Annotated[Window, Meta(description="since when; what happened later weighs more")] = "1h"
+    country: Annotated[
+        Country | None, Meta(description="what users of this country take to, by their profiles", examples=["DE"])
+    ] = None
 
 
 class ExplanationParameters(msgspec.Struct, frozen=True):

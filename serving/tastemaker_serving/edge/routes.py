@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import prometheus_client
 from fastapi import APIRouter
+from redis.exceptions import OutOfMemoryError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tastemaker.errors import NotFound, TastemakerError, Unavailable
+from tastemaker.errors import NotFound, TastemakerError, TooManyRequests, Unavailable
 from tastemaker.events import schema, stream
+from tastemaker.events.trending import EVERYBODY
 from tastemaker.metrics import CLICKS, EVENTS
 from tastemaker.scenes import SIMILAR
 from tastemaker.types import Event
@@ -22,6 +26,7 @@ from tastemaker_serving.edge.breaker import Breaker
 from tastemaker_serving.edge.explanations import with_explanation
 from tastemaker_serving.edge.ladder import Rung
 from tastemaker_serving.edge.named import rank_named
+from tastemaker_serving.edge.pressure import held_back
 from tastemaker_serving.edge.recommend import deadline_of, recommend, recommend_traced, seen_items, trail_of
 from tastemaker_serving.edge.requests import admitted, edge_of, json_answer, json_body, path_id, request_id
 from tastemaker_serving.edge.state import Edge
@@ -83,11 +88,12 @@ async def get_similar(request: Request) -> Response:
 
 @router.get("/v1/trending", **documents.TRENDING)
 async def get_trending(request: Request) -> Response:
-    """What users take to now, topped up with what has been popular all along."""
+    """What users take to now, in a country or everywhere, topped up with what has been popular all along."""
     edge = admitted(request, "read")
-    shelf, hot = edge.shelf, edge.trending.hot(edge.shelf)
+    shelf = edge.shelf
     wanted = parameters.parse(request.scope["query_string"], parameters.TrendingParameters)
     category = wanted.category
+    hot = edge.trending.hot(shelf, wanted.window, wanted.country or EVERYBODY)
     if category is None:
         rungs: list[Rung] = [("trending", ladder.trending(shelf, hot)), ("static", ladder.static(shelf))]
     elif category in shelf.popular_in:
@@ -100,7 +106,7 @@ async def get_trending(request: Request) -> Response:
 
 @router.post(documents.EVENTS_PATH, **documents.EVENTS)
 async def post_events(request: Request) -> Response:
-    """Take one event or a list of them, all or none. Send an `event_id` of your own and a retry counts once."""
+    """Take one event or a list of them. Send an `event_id` of your own, and after any error but 400 send them again."""
     edge = admitted(request, "write")
     parameters.parse(request.scope["query_string"], parameters.NoParameters)
     try:
@@ -108,11 +114,18 @@ async def post_events(request: Request) -> Response:
     except TastemakerError:
         EVENTS.labels("", "refused").inc()
         raise
-    with edge.redis_breaker:
-        await stream.publish(edge.redis, events, edge.settings.ingest.stream_length)
+    try:
+        edge.pressure.check(len(events))
+        with edge.redis_breaker:
+            await _publish(edge, events)
+    except TooManyRequests:
+        EVENTS.labels("", "held back").inc(len(events))
+        raise
+    for event_type, accepted in Counter(event.event_type for event in events).items():
+        EVENTS.labels(event_type, "accepted").inc(accepted)
     for event in events:
-        EVENTS.labels(event.event_type, "accepted").inc()
-        _note_click(edge, event)
+        if event.request_id is not None:
+            _note_click(edge, event)
     return json_answer(Accepted([event.event_id for event in events]), status=202)
 
 
@@ -144,10 +157,17 @@ async def get_metrics(request: Request) -> Response:
     return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
 
+async def _publish(edge: Edge, events: Sequence[Event]) -> None:
+    try:
+        await stream.publish(edge.redis, events, edge.settings.ingest.shards)
+    except OutOfMemoryError as error:  # no fault of Redis, which still answers whoever reads
+        raise held_back("Redis has no memory left") from error
+
+
 def _note_click(edge: Edge, event: Event) -> None:
     """A positive event that names a request is a click on its slate."""
     positive = edge.settings.event_type(event.event_type).preference(event.value) > 0
-    if event.request_id is None or not positive or edge.colours.routing is None:
+    if not positive or edge.colours.routing is None:
         return
     CLICKS.labels(event.scene if event.scene in edge.scenes else "").inc()
     edge.colours.meter.clicked(edge.colours.target_of(event.user_id).colour, event.user_id)

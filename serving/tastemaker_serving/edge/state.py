@@ -26,6 +26,7 @@ from tastemaker_serving.edge.cache import SlateCache
 from tastemaker_serving.edge.colours import Colours
 from tastemaker_serving.edge.decisions import DecisionLog
 from tastemaker_serving.edge.meter import Meter
+from tastemaker_serving.edge.pressure import Pressure
 from tastemaker_serving.edge.shelf import Shelf
 from tastemaker_serving.edge.shelves import Shelves
 from tastemaker_serving.edge.trending import Trending
@@ -52,6 +53,7 @@ class Edge:
     decisions: DecisionLog
     colours: Colours
     trending: Trending
+    pressure: Pressure
 
     def cache_ttl_s(self, scene: str) -> int:
         """Life of a cached slate of `scene`; 0: none are kept."""
@@ -100,11 +102,13 @@ async def opened(
             decisions=DecisionLog(redis, log_breaker, settings.decisions),
             colours=Colours(client, settings, meter, None if shelf is None else _alone(settings, shelf)),
             trending=Trending(redis, redis_breaker),
+            pressure=Pressure(redis, redis_breaker, settings.ingest),
         )
         background = [
             asyncio.create_task(work, name=name)
             for name, work in (
                 ("trending items", edge.trending.keep_fresh()),
+                ("back-pressure", edge.pressure.keep_current()),
                 ("changes of routing", edge.colours.keep_following(redis, redis_breaker)),
                 ("a new catalogue", edge.shelves.keep_current(edge.colours)),
                 ("changes of API keys", gate.keep_current(redis, redis_breaker)),

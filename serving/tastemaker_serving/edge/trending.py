@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from collections.abc import Mapping
 from contextlib import suppress
 
 from redis.asyncio import Redis
 
 from tastemaker.errors import Unavailable
 from tastemaker.events import trending
+from tastemaker.events.trending import EVERYBODY, Lists, Window
 from tastemaker_serving.edge.breaker import Breaker
 from tastemaker_serving.edge.shelf import Shelf
 
-REFRESH_S = 5.0
-WINDOW: trending.Window = "1h"
+REFRESH_S = 3.0
+WINDOW: Window = "1h"
+
+Hot = tuple[tuple[int, float], ...]
+"""Item codes of a shelf with their decayed counts, best first."""
 
 
 class Trending:
@@ -23,23 +27,28 @@ class Trending:
     def __init__(self, redis: Redis, breaker: Breaker) -> None:
         self._redis = redis
         self._breaker = breaker
-        self._counted: tuple[tuple[str, float], ...] = ()
-        self._coded: tuple[Shelf | None, tuple[tuple[int, float], ...]] = (None, ())
+        self._lists: Mapping[Window, Lists] = {}
+        self._shelf: Shelf | None = None
+        self._coded: dict[tuple[Window, str], Hot] = {}
 
-    def hot(self, shelf: Shelf) -> tuple[tuple[int, float], ...]:
-        """Codes of the trending items that are on the shelf, with their decayed counts, best first."""
-        of, coded = self._coded
-        if of is not shelf:
+    def hot(self, shelf: Shelf, window: Window = WINDOW, country: str = EVERYBODY) -> Hot:
+        """The items that trend and are on the shelf; nothing where nobody of the country did anything."""
+        if self._shelf is not shelf:
+            self._shelf, self._coded = shelf, {}
+        coded = self._coded.get((window, country))
+        if coded is None:
+            counted = self._lists.get(window, {}).get(country, ())
             code_of = shelf.code_of
-            coded = tuple((code_of[item_id], score) for item_id, score in self._counted if item_id in code_of)
-            self._coded = shelf, coded
+            coded = tuple((code_of[item_id], score) for item_id, score in counted if item_id in code_of)
+            if counted:  # so that names that nobody has cannot fill the memory
+                self._coded[window, country] = coded
         return coded
 
     async def refresh(self) -> None:
-        """Read the counters once. Raises `Unavailable` when Redis does not answer; all stays as it was."""
+        """Fetch the lists once. Raises `Unavailable` when Redis does not answer; all stays as it was."""
         with self._breaker:
-            counted = await trending.read(self._redis, WINDOW, int(time.time()))
-        self._counted, self._coded = tuple(counted), (None, ())
+            lists = await trending.read(self._redis)
+        self._lists, self._coded = lists, {}
 
     async def keep_fresh(self) -> None:
         """Refresh until cancelled."""

@@ -21,8 +21,8 @@ from redis.asyncio import Redis as AsyncRedis
 
 from tastemaker import embedded
 from tastemaker.config import Ingest, Settings
-from tastemaker.events import ingest, stream
-from tastemaker.events.stream import Group
+from tastemaker.events import dead_letters, ingest, online, stream
+from tastemaker.events.stream import LAKE, Entry, Group, stream_key
 from tastemaker.features import trail
 from tastemaker.ids import key_of
 from tastemaker.lake import Lake
@@ -33,9 +33,10 @@ import sys, threading
 from pathlib import Path
 from tastemaker.config import Ingest, Settings
 from tastemaker.events import ingest
-settings = Settings(home=Path(sys.argv[1]), ingest=Ingest(batch=20, lake_flush_s=0.1))
+settings = Settings(home=Path(sys.argv[1]), ingest=Ingest(shards=2, batch=20, lake_flush_s=0.1))
 ingest.run(settings, sys.argv[2], threading.Event())
 """
+SHARDS = 2
 
 
 def event(number: int, user: str = "ann", item: str | None = None, event_type: str = "like") -> Event:
@@ -44,7 +45,14 @@ def event(number: int, user: str = "ann", item: str | None = None, event_type: s
 
 async def publish(url: str, events: list[Event]) -> None:
     async with AsyncRedis.from_url(url) as client:
-        await stream.publish(client, events, 100_000)
+        for some in range(0, len(events), 5):
+            await stream.publish(client, events[some : some + 5], SHARDS)
+
+
+def deliver(redis: Redis, settings: Settings) -> list[Entry]:
+    """What a reader that acknowledges nothing gets: the same each time."""
+    groups = [Group(redis, "test", shard, settings.event_types) for shard in range(SHARDS)]
+    return [entry for group in groups for entry in group.read(1000)]
 
 
 def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -54,7 +62,7 @@ def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
         time.sleep(0.005)
 
 
-def online(redis: Any, user: str = "ann") -> list[int]:
+def trail_of(redis: Any, user: str = "ann") -> list[int]:
     return list(trail.decode(redis.get(trail.trail_key(user)))["item"].tolist())
 
 
@@ -66,15 +74,13 @@ def counted(redis: Any) -> dict[str, float]:
 
 
 def unfinished(redis: Any) -> int:
-    """Deliveries that wait, of both groups; one that has not joined yet has all of the stream before it."""
-    groups = redis.xinfo_groups(stream.STREAM) if redis.exists(stream.STREAM) else []
-    waiting: int = (2 - len(groups)) * redis.xlen(stream.STREAM)
-    return waiting + sum(int(group["pending"] + (group["lag"] or 0)) for group in groups)
+    """Events that wait, of all groups; one that has not joined yet has everything before it."""
+    return sum(stream.backlog(redis, SHARDS).values())
 
 
 @pytest.fixture
 def settings(tmp_path: object) -> Settings:
-    return Settings(home=tmp_path, ingest=Ingest(lake_flush_s=0.1, trail_length=5))
+    return Settings(home=tmp_path, ingest=Ingest(shards=SHARDS, lake_flush_s=0.1, trail_length=5))
 
 
 @contextmanager
@@ -92,10 +98,10 @@ def running(settings: Settings, url: str) -> Iterator[None]:
 
 def test_everything_learns_from_an_event(redis: Redis, redis_url: str, settings: Settings) -> None:
     with running(settings, redis_url):
-        until(lambda: bool(redis.exists(stream.STREAM)))
+        until(lambda: bool(redis.exists(*map(stream_key, range(SHARDS))) == SHARDS))
         started = time.monotonic()
         asyncio.run(publish(redis_url, [event(1)]))
-        until(lambda: online(redis) == [key_of("i1")])
+        until(lambda: trail_of(redis) == [key_of("i1")])
         assert time.monotonic() - started < 0.5
         assert redis.get(trail.epoch_key("ann")) == b"1"
         until(lambda: counted(redis) == {"i1": 1.0})
@@ -104,21 +110,20 @@ def test_everything_learns_from_an_event(redis: Redis, redis_url: str, settings:
 
 
 async def test_the_last_file_is_written_at_the_stop(redis: Redis, redis_url: str, settings: Settings) -> None:
-    slow = settings.model_copy(update={"ingest": Ingest(lake_flush_s=60)})
+    slow = settings.model_copy(update={"ingest": Ingest(shards=SHARDS, lake_flush_s=60)})
     await publish(redis_url, [event(1), event(2)])
     with running(slow, redis_url):
-        until(lambda: len(online(redis)) == 2)
+        until(lambda: len(trail_of(redis)) == 2)
     assert Lake(settings.lake).events().num_rows == 2
 
 
 async def test_a_repeated_event_counts_once(redis: Redis, redis_url: str, settings: Settings) -> None:
     await publish(redis_url, [event(1), event(1), event(2)])
-    group = Group(redis, "test")
-    entries = group.read(10)
+    entries = deliver(redis, settings)
     before = applied("like")
-    ingest.apply(redis, entries, settings)
-    ingest.apply(redis, entries, settings)
-    assert online(redis) == [key_of("i1"), key_of("i2")]
+    online.apply(redis, entries, settings)
+    online.apply(redis, entries, settings)
+    assert trail_of(redis) == [key_of("i1"), key_of("i2")]
     assert redis.get(trail.epoch_key("ann")) == b"1"
     assert counted(redis) == {"i1": 1.0, "i2": 1.0}
     assert applied("like") - before == 2
@@ -128,28 +133,34 @@ def applied(event_type: str) -> float:
     return REGISTRY.get_sample_value("tastemaker_events_total", {"event_type": event_type, "result": "applied"}) or 0.0
 
 
+def unreadable() -> float:
+    return REGISTRY.get_sample_value("tastemaker_events_total", {"event_type": "", "result": "unreadable"}) or 0.0
+
+
 async def test_a_vote_that_was_cut_short_is_made_up_for(redis: Redis, redis_url: str, settings: Settings) -> None:
     await publish(redis_url, [event(1)])
-    delivered = Group(redis, "test").read(10)
-    ingest._append(redis, [entry.event for entry in delivered if entry.event], settings)  # and then it died
-    ingest.apply(redis, Group(redis, "test").read(10), settings)
+    online.append(redis, online._by_user(deliver(redis, settings), settings.event_types), settings)  # and then it died
+    online.apply(redis, deliver(redis, settings), settings)
     assert counted(redis) == {"i1": 1.0}
-    assert online(redis) == [key_of("i1")]
+    assert trail_of(redis) == [key_of("i1")]
 
 
 async def test_a_trail_keeps_its_newest_events(redis: Redis, redis_url: str, settings: Settings) -> None:
-    await publish(redis_url, [event(number) for number in range(8)])
-    group = Group(redis, "test")
-    ingest.apply(redis, group.read(4), settings)
-    ingest.apply(redis, group.read(10), settings)  # the first four again: the group's reader acknowledged nothing
-    ingest.apply(redis, group.read(10), settings)
-    assert online(redis) == [key_of(f"i{number}") for number in range(3, 8)]
+    await publish(redis_url, [event(number) for number in range(4)])
+    online.apply(redis, deliver(redis, settings), settings)
+    await publish(redis_url, [event(number) for number in range(4, 8)])
+    online.apply(redis, deliver(redis, settings), settings)  # the first four again: nothing was acknowledged
+    groups = [Group(redis, "test", shard, settings.event_types) for shard in range(SHARDS)]
+    for group in groups:
+        group.read(10)
+        online.apply(redis, group.read(10), settings)
+    assert trail_of(redis) == [key_of(f"i{number}") for number in range(3, 8)]
 
 
 async def test_events_of_all_users_are_applied_in_one_batch(redis: Redis, redis_url: str, settings: Settings) -> None:
     await publish(redis_url, [event(number, user=f"u{number % 3}") for number in range(9)])
-    ingest.apply(redis, Group(redis, "test").read(10), settings)
-    assert [online(redis, f"u{user}") for user in range(3)] == [
+    online.apply(redis, deliver(redis, settings), settings)
+    assert [trail_of(redis, f"u{user}") for user in range(3)] == [
         [key_of(f"i{number}") for number in range(user, 9, 3)] for user in range(3)
     ]
 
@@ -157,13 +168,20 @@ async def test_events_of_all_users_are_applied_in_one_batch(redis: Redis, redis_
 async def test_what_cannot_be_read_is_passed_over(
     redis: Redis, redis_url: str, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    redis.xadd(stream.STREAM, {"event": "nonsense"})
+    redis.xadd(stream_key(0), {"events": "nonsense"})
     await publish(redis_url, [event(1, event_type="glance"), event(2)])
+    before = unreadable()
     with running(settings, redis_url):
-        until(lambda: online(redis) == [key_of("i2")])
+        until(lambda: trail_of(redis) == [key_of("i2")])
         until(lambda: unfinished(redis) == 0)
-    assert "undeclared event_type 'glance'" in caplog.text
-    assert "cannot be read" in caplog.text
+    letters = dead_letters.read(redis, SHARDS, 10)
+    assert sorted(letter.reason.split(":")[0] for letter in letters) == [
+        "not a list of events",
+        "undeclared event_type 'glance'",
+    ]
+    assert unreadable() - before == 2
+    assert "tastemaker ingest dead-letters" in caplog.text
+    assert Lake(settings.lake).events()["event_id"].to_pylist() == ["e2"]
 
 
 async def test_a_redis_that_comes_back_empty_is_taken_up_again(
@@ -171,10 +189,10 @@ async def test_a_redis_that_comes_back_empty_is_taken_up_again(
 ) -> None:
     with running(settings, redis_url):
         await publish(redis_url, [event(1)])
-        until(lambda: len(online(redis)) == 1)
+        until(lambda: len(trail_of(redis)) == 1)
         redis.flushall()
         await publish(redis_url, [event(2)])
-        until(lambda: online(redis) == [key_of("i2")])
+        until(lambda: trail_of(redis) == [key_of("i2")])
 
 
 async def test_a_redis_that_is_away_is_waited_for(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
@@ -183,7 +201,7 @@ async def test_a_redis_that_is_away_is_waited_for(settings: Settings, caplog: py
         password = url.split("@")[0].rsplit(":", 1)[1]
         with running(settings, url):
             with Redis.from_url(url) as redis:
-                until(lambda: bool(redis.exists(stream.STREAM)))
+                until(lambda: bool(redis.exists(*map(stream_key, range(SHARDS))) == SHARDS))
                 redis.shutdown()
             until(lambda: "trying again" in caplog.text)
             server = subprocess.Popen(
@@ -195,7 +213,7 @@ async def test_a_redis_that_is_away_is_waited_for(settings: Settings, caplog: py
                 until(lambda: embedded._answers(url))
                 await publish(url, [event(1)])
                 with Redis.from_url(url) as redis:
-                    until(lambda: online(redis) == [key_of("i1")])
+                    until(lambda: trail_of(redis) == [key_of("i1")])
             finally:
                 server.terminate()
                 server.wait()
@@ -211,19 +229,64 @@ async def test_a_lake_that_fails_delays_no_trail_and_loses_nothing(
     redis: Redis, redis_url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    append = Lake.append_events
+    draft = Lake.draft_events
 
-    def fail(self: Lake, events: object) -> int:
+    def fail(self: Lake, events: object) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Lake, "append_events", fail)
+    monkeypatch.setattr(Lake, "draft_events", fail)
     with running(settings, redis_url):
         await publish(redis_url, [event(1)])
-        until(lambda: len(online(redis)) == 1)
+        until(lambda: len(trail_of(redis)) == 1)
         until(lambda: "No space left" in caplog.text)
-        monkeypatch.setattr(Lake, "append_events", append)
+        monkeypatch.setattr(Lake, "draft_events", draft)
         until(lambda: unfinished(redis) == 0)
     assert Lake(settings.lake).events()["event_id"].to_pylist() == ["e1"]
+
+
+async def test_a_file_that_was_promised_is_shown_by_whoever_comes_next(
+    redis: Redis, redis_url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await publish(redis_url, [event(1)])
+    shard = stream.shard_of("ann", SHARDS)
+    lake, group = Lake(settings.lake), Group(redis, LAKE, shard, settings.event_types)
+
+    def die(self: Lake, file: str) -> None:
+        raise OSError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Lake, "publish", die)
+        with pytest.raises(OSError, match="killed"):
+            ingest.store(lake, group, group.read(10))
+    assert lake.event_files() == {}
+    ingest.keep_promises(lake, group)
+    assert lake.events()["event_id"].to_pylist() == ["e1"]
+    assert group.promised() == []
+
+
+async def test_of_two_workers_with_the_same_events_one_stores_them(
+    redis: Redis, redis_url: str, settings: Settings
+) -> None:
+    await publish(redis_url, [event(1), event(2)])
+    shard = stream.shard_of("ann", SHARDS)
+    lake = Lake(settings.lake)
+    one, other = (Group(redis, LAKE, shard, settings.event_types) for _ in range(2))
+    mine, theirs = one.read(10), other.read(10)
+    assert mine[0].entry_id == theirs[0].entry_id
+    ingest.store(lake, one, mine)
+    ingest.store(lake, other, theirs)
+    assert written(settings) == 2
+    assert other.read(10) == []
+
+
+async def test_events_in_a_shard_of_a_larger_number_are_taken_in(
+    redis: Redis, redis_url: str, settings: Settings
+) -> None:
+    async with AsyncRedis.from_url(redis_url) as client:
+        await stream.publish(client, [event(number, user=f"u{number}") for number in range(20)], 7)
+    with running(settings, redis_url):
+        until(lambda: all(trail_of(redis, f"u{number}") for number in range(20)))
+    assert Lake(settings.lake).events().num_rows == 20
 
 
 def test_a_fault_that_waiting_does_not_mend_ends_the_worker(
@@ -232,7 +295,7 @@ def test_a_fault_that_waiting_does_not_mend_ends_the_worker(
     def fault(*_: object) -> None:
         raise ValueError("a bug")
 
-    monkeypatch.setattr(ingest, "apply", fault)
+    monkeypatch.setattr(online, "apply", fault)
     with pytest.raises(ValueError, match="a bug"):
         ingest.run(settings, redis_url, threading.Event())
 
@@ -259,9 +322,17 @@ async def test_killed_workers_lose_nothing_and_repeat_nothing(redis: Redis, redi
     assert cut_short > 0
     for user in range(users):
         mine = [key_of(event.item_id) for event in events if event.user_id == f"u{user}"]
-        assert sorted(online(redis, f"u{user}")) == sorted(mine)
+        assert sorted(trail_of(redis, f"u{user}")) == sorted(mine)
     assert counted(redis) == {event.item_id: 1.0 for event in events}
-    assert sorted(Lake(settings.lake).events()["event_id"].to_pylist()) == sorted(event.event_id for event in events)
+    stored = Lake(settings.lake).events()["event_id"].to_pylist()
+    assert sorted(stored) == sorted(event.event_id for event in events)
+    # Not even in the files is an event twice, but for those that were sent again.
+    assert written(settings) == len(events) + rounds * 50
+
+
+def written(settings: Settings) -> int:
+    lake = Lake(settings.lake)
+    return int(lake.scan(list(lake.event_files()), ["event_id"]).num_rows)
 
 
 def claimed(redis: Redis, event_id: str) -> bool:

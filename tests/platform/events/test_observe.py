@@ -24,13 +24,13 @@ from tastemaker.config import Ingest, Settings
 from tastemaker.errors import Conflict
 from tastemaker.events import ingest, observe, stream
 from tastemaker.events.observe import Observer
-from tastemaker.events.stream import Group
+from tastemaker.events.stream import GROUPS, Group, shard_of
 from tastemaker.features.files import MATERIALIZED_KEY
 from tastemaker.lake import ITEM_SCHEMA, Lake
 from tastemaker.types import Event
 
 NOW = 1_770_000_000.0
-GROUPS = ("online", "lake")
+SHARDS = 2
 
 
 def gauge(name: str, **labels: str) -> float:
@@ -66,17 +66,17 @@ def test_gauges_show_what_redis_and_the_lake_hold(redis: Redis, redis_url: str, 
     coverage.record(redis, ["i1", "i2", "i3"], NOW)
     events = [Event(f"e{number}", "ann", "i1", "like", datetime.now(UTC)) for number in range(5)]
     asyncio.run(_publish(redis_url, events))
-    Group(redis, "online").read(4)
-    Group(redis, "lake").read(1)
-    Observer(redis, lake_of(settings, 12), GROUPS, lambda: NOW).look()
+    online = Group(redis, "online", shard_of("ann", SHARDS), settings.event_types)
+    online.finish(online.read(4), 0)
+    Observer(redis, lake_of(settings, 12), GROUPS, SHARDS, lambda: NOW).look()
     assert gauge("user_features_age_seconds") == 7300
     assert gauge("catalogue_coverage_ratio") == 0.25
-    assert gauge("stream_backlog_events", group="online") == 1
-    assert gauge("stream_backlog_events", group="lake") == 4
+    assert gauge("stream_backlog_events", group="online") == 0
+    assert gauge("stream_backlog_events", group="lake") == 5
 
 
 def test_of_an_empty_installation_nothing_is_claimed(redis: Redis, settings: Settings) -> None:
-    Observer(redis, Lake(settings.lake), GROUPS).look()
+    Observer(redis, Lake(settings.lake), GROUPS, SHARDS).look()
     assert math.isnan(gauge("user_features_age_seconds"))
     assert math.isnan(gauge("catalogue_coverage_ratio"))
     assert gauge("stream_backlog_events", group="online") == 0
@@ -84,7 +84,7 @@ def test_of_an_empty_installation_nothing_is_claimed(redis: Redis, settings: Set
 
 def test_an_imported_catalogue_is_noticed_at_once_and_a_changed_one_soon(redis: Redis, settings: Settings) -> None:
     now = [NOW]
-    observer = Observer(redis, Lake(settings.lake), GROUPS, lambda: now[0])
+    observer = Observer(redis, Lake(settings.lake), GROUPS, SHARDS, lambda: now[0])
     observer.look()
     coverage.record(redis, ["i1"], NOW)
     lake_of(settings, 4)
@@ -105,7 +105,7 @@ def test_without_redis_the_age_grows_and_the_rest_is_unknown(
     redis.set(MATERIALIZED_KEY, int(NOW))
     coverage.record(redis, ["i1"], NOW)
     with Redis(port=free_port(), retry=Retry(NoBackoff(), 0)) as away:
-        observer = Observer(redis, lake_of(settings, 2), GROUPS, lambda: now[0])
+        observer = Observer(redis, lake_of(settings, 2), GROUPS, SHARDS, lambda: now[0])
         observer.look()
         observer._redis = away
         now[0] += 60
@@ -124,7 +124,7 @@ def test_a_lake_that_fails_hides_only_what_it_knows(
 
     redis.set(MATERIALIZED_KEY, int(NOW) - 1)
     monkeypatch.setattr(Lake, "rows", fail)
-    Observer(redis, Lake(settings.lake), GROUPS, lambda: NOW).look()
+    Observer(redis, Lake(settings.lake), GROUPS, SHARDS, lambda: NOW).look()
     assert gauge("user_features_age_seconds") == 1
     assert math.isnan(gauge("catalogue_coverage_ratio"))
     assert "the catalogue cannot be counted: no credentials" in caplog.text
@@ -171,4 +171,4 @@ def scraped(port: int) -> dict[str, float]:
 
 async def _publish(url: str, events: list[Event]) -> None:
     async with AsyncRedis.from_url(url) as client:
-        await stream.publish(client, events, 100_000)
+        await stream.publish(client, events, SHARDS)

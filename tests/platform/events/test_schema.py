@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -106,12 +107,43 @@ def test_a_list_has_a_limit(settings: Settings) -> None:
 def test_the_stream_and_the_lake_carry_every_field() -> None:
     full = Event("e1", "ann", "1", "rating", NOW, 4.5, "s", "tv", "home", "r", 3)
     least = Event("e2", "bob", "2", "view", NOW + timedelta(microseconds=1))
-    assert [schema.decode(schema.encode(event)) for event in (full, least)] == [full, least]
-    table = schema.to_arrow([full, least])
+    records, refused = schema.decode(schema.encode(schema.records_of([full, least])))
+    assert refused == []
+    table = schema.to_arrow(records)
     assert table.schema == EVENT_SCHEMA
     assert [Event(**row) for row in table.to_pylist()] == [full, least]
 
 
 def test_the_stream_of_a_newer_version_can_be_read() -> None:
-    newer = {"event_id": "e", **LEAST, "timestamp": "2026-01-01T12:00:00Z", "mood": "good"}
-    assert schema.decode(json.dumps(newer).encode()).user_id == "ann"
+    newer = ["e", "ann", "1", "view", 1_770_000_000_000_000, None, None, None, None, None, None, "a mood"]
+    records, refused = schema.decode(json.dumps([newer]).encode())
+    assert [record.user_id for record in records] == ["ann"]
+    assert refused == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ("ann", "not an event: Expected `array`"),
+        (["e", "ann"], "not an event: Expected `array` of at least length 5"),
+        (["e", "", "1", "view", 5], r"not an event: Expected `str` of length >= 1 - at `\$\[1\]`"),
+        (["e", "ann", "1", "view", -1], "not an event: Expected `int` >= 0"),
+        (["e", "ann", "1", "view", 2**32 * 1_000_000], "not an event: Expected `int` <= "),
+        (["e", "ann", "1", "view", 5, None, None, None, None, None, 2**31], "not an event: Expected `int` <= "),
+    ],
+)
+def test_what_is_no_event_is_put_aside_and_the_rest_is_read(bad: Any, reason: str) -> None:
+    good = ["e", "ann", "1", "view", 5]
+    records, refused = schema.decode(json.dumps([good, bad, good]).encode())
+    assert [record.user_id for record in records] == ["ann", "ann"]
+    (one,) = refused
+    assert json.loads(one.payload) == bad
+    assert re.match(reason, one.reason)
+
+
+@pytest.mark.parametrize("blob", [b"", b"nonsense", b"{}", b"\xff", b"[" * 100_000])
+def test_what_is_no_list_is_put_aside_whole(blob: bytes) -> None:
+    records, refused = schema.decode(blob)
+    assert records == []
+    assert [one.payload for one in refused] == [blob]
+    assert refused[0].reason.startswith("not a list of events")

@@ -14,13 +14,17 @@ from redis.asyncio import Redis as AsyncRedis
 
 from tastemaker.config import EventType, Ingest, Settings
 from tastemaker.errors import InvalidInput
-from tastemaker.events.schema import to_arrow
+from tastemaker.events import schema
 from tastemaker.features import trail
 from tastemaker.ids import key_of
 from tastemaker.types import Event
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 records = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.sampled_from([-1.0, 0.5])), max_size=12)
+
+
+def to_arrow(events: list[Event]) -> pa.Table:
+    return schema.to_arrow(schema.records_of(events))
 
 
 def make(*rows: tuple[int, int, float]) -> trail.Trail:

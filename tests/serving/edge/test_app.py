@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 from redis import Redis
 
-from tastemaker import keys
+from tastemaker import config, keys
 from tastemaker.errors import InvalidInput
-from tastemaker.events.stream import STREAM
+from tastemaker.events.stream import GROUPS, Group, shard_of, stream_key
+from tastemaker.events.trending import WINDOW_S, Vote, count, post
 from tastemaker.features import trail
 from tastemaker.ids import key_of
 from tastemaker_serving.edge.app import create_app
@@ -22,6 +24,7 @@ from tastemaker_serving.edge.app import create_app
 from .conftest import FakeRay, free_port, serving, settings_for
 
 SLATE = "/v1/users/7/recommendations"
+SHARDS = config.Ingest().shards
 EVENT = {"user_id": "7", "item_id": "i59", "event_type": "like"}
 
 
@@ -241,12 +244,101 @@ async def test_trending_falls_back_to_the_bundles_list(alone: httpx.AsyncClient)
     assert "Comedy, Drama, Thriller" in unknown.json()["remedy"]
 
 
+async def test_trending_in_a_country_and_a_window(ray: FakeRay, bundle_path: Path, redis_url: str) -> None:
+    now = int(time.time())
+    votes = [Vote("ann", "i5", now, 1.0, "DE"), Vote("bob", "i6", now, 1.0, "FR"), Vote("cat", "i6", now, 1.0)]
+    with Redis.from_url(redis_url) as redis:
+        count(redis, votes, now)
+        for window in WINDOW_S:
+            post(redis, window, now)
+    async with serving(settings_for(ray.port), bundle_path, redis_url) as client:
+        await client.get("/readyz")  # by then the lists were fetched
+
+        async def first(**wanted: str) -> str:
+            return item_ids(await client.get("/v1/trending", params={"n": 1, **wanted}))[0]
+
+        assert await first() == "i6"
+        assert await first(window="7d", country="DE") == "i5"
+        assert await first(country="DE", category="Thriller") == "i5"
+        assert await first(country="XX") == "i0"
+        wrong = await client.get("/v1/trending", params={"window": "2h"})
+    assert wrong.status_code == 400
+    assert "window" in wrong.json()["error"]
+
+
 async def test_events_are_accepted_once_the_stream_has_them(client: httpx.AsyncClient, redis_url: str) -> None:
     answer = await client.post("/v1/events", json=[EVENT, EVENT | {"event_id": "mine"}])
     assert answer.status_code == 202
     assert answer.json()["event_ids"][1] == "mine"
     with Redis.from_url(redis_url) as redis:
-        assert redis.xlen(STREAM) == 2
+        assert redis.get(f"{stream_key(shard_of('7', SHARDS))}:published") == b"2"
+
+
+async def test_events_are_held_back_while_too_many_wait(ray: FakeRay, bundle_path: Path, redis_url: str) -> None:
+    settings = settings_for(ray.port).model_copy(update={"ingest": config.Ingest(max_backlog=3)})
+    async with serving(settings, bundle_path, redis_url) as client:
+        assert (await client.post("/v1/events", json=[EVENT] * 2)).status_code == 202
+        answer = await client.post("/v1/events", json=[EVENT] * 2)
+        assert answer.status_code == 429
+        assert answer.headers["retry-after"] == "5"
+        assert "ingest.max_backlog" in answer.json()["error"]
+        with Redis.from_url(redis_url) as redis:
+            for name in GROUPS:
+                group = Group(redis, name, shard_of("7", SHARDS), settings.event_types)
+                group.finish(group.read(10), 0)
+        await until(lambda: _posted(client))
+
+
+async def _posted(client: httpx.AsyncClient) -> bool:
+    return (await client.post("/v1/events", json=[EVENT] * 2)).status_code == 202
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    deadline = time.monotonic() + 10
+    while not await condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.05)
+
+
+async def test_events_are_held_back_before_redis_is_full(ray: FakeRay, bundle_path: Path, redis_url: str) -> None:
+    settings = settings_for(ray.port)
+    with Redis.from_url(redis_url) as redis:
+        used: Any = redis.info("memory")
+        try:
+            redis.config_set("maxmemory", int(used["used_memory"] * 1.1))
+            async with serving(settings, bundle_path, redis_url) as client:
+
+                async def held_back() -> bool:
+                    answer = await client.post("/v1/events", json=EVENT)
+                    return answer.status_code == 429 and "ingest.max_memory" in answer.json()["error"]
+
+                await until(held_back)
+        finally:
+            redis.config_set("maxmemory", 0)
+
+
+async def test_a_full_redis_holds_events_back_and_still_answers_readers(
+    ray: FakeRay, bundle_path: Path, redis_url: str
+) -> None:
+    settings = settings_for(ray.port).model_copy(update={"ingest": config.Ingest(max_memory=1.0)})
+    with Redis.from_url(redis_url) as redis:
+        try:
+            async with serving(settings, bundle_path, redis_url) as client:
+                await asyncio.sleep(0.1)  # it has looked
+                redis.config_set("maxmemory", 1)
+
+                async def full() -> bool:
+                    answer = await client.post("/v1/events", json=EVENT)
+                    return answer.status_code == 429 and "no memory left" in answer.json()["error"]
+
+                async def up() -> bool:
+                    ready = (await client.get("/readyz")).json()
+                    return bool(ready["dependencies"]["redis"]["up"])
+
+                for condition in (full, full, full, full, up):
+                    await until(condition)
+        finally:
+            redis.config_set("maxmemory", 0)
 
 
 async def test_events_without_redis_may_be_sent_again(alone: httpx.AsyncClient) -> None:

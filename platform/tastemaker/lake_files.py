@@ -1,0 +1,149 @@
+"""Files under one fsspec URL, each of them whole or not there at all.
+
+A file is written under a hidden name and then moved to its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import posixpath
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Any, BinaryIO
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tastemaker.errors import InvalidInput, NotFound
+
+
+class Files:
+    """Parquet and JSON files by their names relative to the URL."""
+
+    def __init__(self, url: str) -> None:
+        """Open the lake at `url`, which need not exist yet.
+
+        Raises:
+            InvalidInput: no installed file system knows the URL's scheme.
+        """
+        try:
+            self._fs, self._root = fsspec.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise InvalidInput(
+                f"lake URL {url!r} cannot be opened: {error}",
+                "Use a directory, or install the file system of its scheme (s3fs for s3://, gcsfs for gs://)",
+            ) from error
+        self.url = url
+
+    def exists(self, name: str) -> bool:
+        """Whether the file `name` (relative to the lake) is there."""
+        return bool(self._fs.isfile(f"{self._root}/{name}"))
+
+    def read(self, name: str, remedy: str = "") -> pa.Table:
+        """The Parquet file `name`. Raises NotFound, with `remedy`, when it is not there."""
+        self._require(name, remedy)
+        with self._fs.open(f"{self._root}/{name}", "rb") as stream:
+            return pq.read_table(stream)
+
+    def rows(self, name: str) -> int:
+        """Rows of the Parquet file `name`, by its footer; 0 when it is not there."""
+        if not self.exists(name):
+            return 0
+        with self._fs.open(f"{self._root}/{name}", "rb") as stream:
+            return int(pq.read_metadata(stream).num_rows)
+
+    def write(self, name: str, table: pa.Table) -> None:
+        """Write `table` as the Parquet file `name`, whole or not at all; what was there is replaced."""
+        self._replace(name, lambda stream: pq.write_table(table, stream, compression="zstd"))
+
+    def write_all(self, name: str, tables: Iterable[pa.Table]) -> int:
+        """Write `tables`, of which there is one at least, one after another as `write` does; returns their rows."""
+        parts, rows = iter(tables), 0
+        first = next(parts)
+
+        def fill(stream: BinaryIO) -> None:
+            nonlocal rows
+            with pq.ParquetWriter(stream, first.schema, compression="zstd") as writer:
+                for table in itertools.chain([first], parts):
+                    writer.write_table(table)
+                    rows += table.num_rows
+
+        self._replace(name, fill)
+        return rows
+
+    def files(self, folder: str) -> list[str]:
+        """Names of all files under `folder`, relative to the lake."""
+        return sorted(path[len(self._root) + 1 :] for path in self._fs.find(f"{self._root}/{folder}"))
+
+    def remove(self, name: str) -> None:
+        """Delete the file `name`; one that is gone already is no error."""
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.rm(f"{self._root}/{name}")
+
+    def read_json(self, name: str, remedy: str = "") -> Any:
+        """The JSON document `name`. Raises NotFound, with `remedy`, when it is not there."""
+        self._require(name, remedy)
+        return json.loads(self._fs.cat_file(f"{self._root}/{name}"))
+
+    def write_json(self, name: str, document: Any) -> None:
+        """Write `document` as the JSON file `name`, whole or not at all."""
+        self._replace(name, lambda stream: stream.write(json.dumps(document, indent=1).encode()))
+
+    def locate(self, name: str) -> str:
+        """Where the file `name` lies: an absolute path on the local file system, else a URL."""
+        path = f"{self._root}/{name}"
+        local = "file" in np.atleast_1d(self._fs.protocol)
+        return path if local else str(self._fs.unstrip_protocol(path))
+
+    def draft(self, name: str, table: pa.Table) -> None:
+        """Write `table` where no reader sees it, for `publish`."""
+        self._draft(_draft_of(name), lambda stream: pq.write_table(table, stream, compression="zstd"))
+
+    def publish(self, name: str) -> None:
+        """Show readers the drafted file `name`; one that is shown already stays so.
+
+        Raises:
+            NotFound: neither the draft nor the file is there.
+        """
+        try:
+            self._fs.mv(f"{self._root}/{_draft_of(name)}", f"{self._root}/{name}")
+        except FileNotFoundError:
+            if not self.exists(name):
+                raise NotFound(f"the lake at {self.url} has neither {name} nor its draft", "Restore it") from None
+
+    def drop_draft(self, name: str) -> None:
+        """Delete the draft of the file `name`."""
+        self.remove(_draft_of(name))
+
+    def _require(self, name: str, remedy: str) -> None:
+        if not self.exists(name):
+            raise NotFound(f"the lake at {self.url} has no {name}", remedy)
+
+    def _replace(self, name: str, write: Callable[[BinaryIO], Any]) -> None:
+        folder, file = posixpath.split(name)
+        draft = f"{folder}/.{file}.{uuid.uuid4().hex[:8]}.draft"
+        self._draft(draft, write)
+        try:
+            self._fs.mv(f"{self._root}/{draft}", f"{self._root}/{name}")
+        except BaseException:
+            self.remove(draft)
+            raise
+
+    def _draft(self, name: str, write: Callable[[BinaryIO], Any]) -> None:
+        path = f"{self._root}/{name}"
+        self._fs.makedirs(posixpath.dirname(path), exist_ok=True)
+        try:
+            with self._fs.open(path, "wb") as stream:
+                write(stream)
+        except BaseException:
+            self.remove(name)
+            raise
+
+
+def _draft_of(file: str) -> str:
+    folder, name = posixpath.split(file)
+    return f"{folder}/.{name}.draft"
