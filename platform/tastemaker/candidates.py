@@ -157,6 +157,8 @@ def strongest_category(affinity: Floats) -> Codes:
 
 def pick(values: npt.NDArray[T], places: Codes, fill: float) -> npt.NDArray[T]:
     """The `values` (B, C) at `places` (B, n), `fill` where a place is -1."""
+    if values.shape[1] == 0:
+        return np.full(places.shape, fill, dtype=values.dtype)
     return np.where(places >= 0, np.take_along_axis(values, places, axis=1), values.dtype.type(fill))
 
 

@@ -108,7 +108,6 @@ class Funnel(Section):
     head_weights: HeadWeights = Field(HeadWeights(), description="of the ranker's heads in a candidate's score")
     slate: int = Field(20, ge=1, le=100)
     history: int = Field(100, ge=1, description="most recent events that the user tower and item-to-item retrieval see")
-    diversity: float = Field(0.05, ge=0, le=1, description="weight of it in maximal marginal relevance; 0 is off")
 
 
 class Sources(Section):

@@ -189,7 +189,7 @@ def _of_the_slates(evidence: Evidence, gates: Gates) -> Iterator[Verdict]:
     if gates.intra_list_distance is not None:
         distance, least = evidence.intra_list_distance, gates.intra_list_distance
         finding = f"the items of a slate are {distance:.3f} apart, more than {least:.3f} is asked"
-        yield Verdict("intra_list_distance", distance > least, finding, "Raise serving.funnel.diversity")
+        yield Verdict("intra_list_distance", distance > least, finding, "Raise `diversity.weight` of the scene `home`")
 
 
 def _of_the_ranker(evidence: Evidence, gates: Gates) -> Iterator[Verdict]:

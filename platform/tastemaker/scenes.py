@@ -156,6 +156,13 @@ class Scene(Section):
     explore: Explore = Explore()
     item_life_h: float | None = Field(None, gt=0, description="older items are not shown; null: items do not age")
 
+    def in_force(self, now: float) -> tuple[Rule, ...]:
+        """The rules that hold at `now`, in seconds since 1970."""
+        if not self.rules:
+            return ()
+        moment = datetime.fromtimestamp(now, UTC)
+        return tuple(rule for rule in self.rules if rule.holds(moment))
+
     @field_validator("sources")
     @classmethod
     def _shares_fit(cls, shares: dict[str, float]) -> dict[str, float]:
@@ -193,6 +200,10 @@ class Scenes:
         if name not in self.by_name:
             raise InvalidInput(f"unknown scene {name!r:.80}", f"Use {', '.join(self.by_name)}")
         return self.by_name[name]
+
+    def or_home(self, name: str) -> Scene:
+        """The scene `name`; `home` where there is none, as of a front door whose scenes are newer."""
+        return self.by_name.get(name) or self.by_name[HOME]
 
     def __contains__(self, name: object) -> bool:
         return name in self.by_name

@@ -32,9 +32,11 @@ from tastemaker_serving import models, pipeline, wire
 from tastemaker_serving.named import named_by
 from tastemaker_serving.pipeline import Chosen, Requests, Seekers, StageClock, Steps, ToRank
 from tastemaker_serving.readers import Reader
+from tastemaker_serving.shown import shown_by
 from tastemaker_serving.stages.newcomers import FEW
 from tastemaker_serving.stages.rank import Ranked, rank
 from tastemaker_serving.stages.reasons import reason
+from tastemaker_serving.stages.rules import PINNED
 from tastemaker_serving.stages.sources import Panel
 from tastemaker_serving.tracing import trace_of
 
@@ -103,8 +105,7 @@ class Recommender:
         self._model = models.load_personal(bundle.read(bundle_path, only=models.PERSONAL_PARTS))
         self._version = model_version
         self._was_whole = False
-        self._funnel = settings.serving.funnel
-        self._scenes = scenes.load(settings)
+        self._funnel, self._scenes = settings.serving.funnel, scenes.load(settings)
         ranks, ping = (ranker.remote, ranker.ping.remote) if ranker else _kserve_ranker(settings, model_version)
         self._pings: dict[str, Callable[[], Awaitable[bool]]] = {
             "candidates": candidate_generator.ping.remote,
@@ -162,8 +163,9 @@ class Recommender:
             said=said,
             traced=any(query.traced for query in queries),
             named=named_by(queries, self._model.index, self._scenes),
+            shown=shown_by(queries, self._model.index),
         )
-        chosen = await pipeline.recommend(requests, self._model, self._steps, self._funnel, clock)
+        chosen = await pipeline.recommend(requests, self._model, self._steps, self._funnel, self._scenes, clock)
         degraded = unread + unheard + chosen.degraded
         with clock.stage("answer"):
             slates = [self._slate(chosen, row, query, requests, degraded) for row, query in enumerate(queries)]
@@ -217,12 +219,12 @@ class Recommender:
         return wire.RankedSlate(
             item_ids=[self._model.item_ids[code] for code in codes],
             scores=chosen.scores[row, : len(codes)].tolist(),
-            sources=[SOURCES[source] for source in sources],
+            sources=[wire.PINNED if source == PINNED else SOURCES[source] for source in sources],
             reasons=[
-                reason(source, liked, segment, self._model.titles)
+                wire.PINNED_REASON if source == PINNED else reason(source, liked, segment, self._model.titles)
                 for source, liked in zip(sources, because, strict=True)
             ],
-            served_from=chosen.served_from,
+            served_from=chosen.served_from[row],
             degraded=degraded,
             segment=segment,
             trace=trace,

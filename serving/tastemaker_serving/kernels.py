@@ -28,6 +28,8 @@ from tastemaker.ray_env import SWITCHES
 from tastemaker.retrieval import Wanted, rows_of, search, search_als, search_content, votes
 from tastemaker_serving import models, pipeline
 from tastemaker_serving.stages import rank
+from tastemaker_serving.stages.rules import effects
+from tastemaker_serving.stages.slate import Arranged, Listed, arrange
 
 SECONDS = 1.0
 """CPU time spent on each kernel: enough for a few per cent."""
@@ -60,10 +62,10 @@ def time_kernels(opened: bundle.Bundle, funnel: Funnel, batch: int) -> dict[str,
     """CPU milliseconds per request of each kernel, on random inputs of full length."""
     personal, model = models.load_personal(opened), models.load_retrieval(opened, funnel.candidates)
     ranking = models.load_ranker(opened, funnel.head_weights)
-    shares = shares_of(scenes.load(Settings())[scenes.HOME].sources)
+    home = scenes.load(Settings())[scenes.HOME]
+    shares, nothing = shares_of(home.sources), np.empty((batch, 0), dtype=np.int32)
 
     def wanted(one: Round) -> Wanted:
-        nothing = np.empty((batch, 0), dtype=np.int32)
         history = one.inputs.history.astype(np.int32)
         segment = np.full(batch, -1, dtype=np.int32)
         none = np.zeros(batch, dtype=np.int32)
@@ -89,8 +91,10 @@ def time_kernels(opened: bundle.Bundle, funnel: Funnel, batch: int) -> dict[str,
             for arguments in passes:
                 rank.score(ranking, *arguments)
 
-    def rerank(codes: Codes, scores: Floats) -> Codes:
-        return pipeline.rerank(personal, codes, scores, funnel.slate, funnel.diversity)
+    def rerank(codes: Codes, scores: Floats) -> Arranged:
+        listed = Listed(codes, scores, nothing, nothing, nothing[0])
+        no_rules = effects((), personal.attributes)
+        return arrange(home, no_rules, personal.attributes, personal.unit_vectors, listed, funnel.slate, now=0)
 
     rounds = [_round(personal, funnel, gather, seed, batch) for seed in range(ROUNDS)]
     kernels: dict[str, Callable[[Round], object]] = {

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 
 from tastemaker import columns
+from tastemaker.attributes import Attributes
 from tastemaker.bundle import Bundle
 from tastemaker.errors import InvalidInput
 from tastemaker.features.fold_in import ItemFactors
@@ -63,6 +64,7 @@ class Personal:
     item_ids: list[str]
     titles: list[str]
     index: KeyIndex
+    attributes: Attributes
     vocabulary: list[str]
     tower: Program  # history, preference, age (B, L), user (B, 2), profile (B, P) → (B, D)
     user_buckets: int
@@ -89,12 +91,13 @@ def use_threads(threads: int) -> None:
 
 def load_personal(bundle: Bundle) -> Personal:
     """Load what the Recommender needs."""
-    items = bundle.table("items")
-    item_ids = items[columns.ITEM_ID].to_pylist()
+    items = bundle.items()
+    attributes = Attributes.of(items)
     return Personal(
-        item_ids=item_ids,
+        item_ids=items[columns.ITEM_ID].to_pylist(),
         titles=items[columns.TITLE].to_pylist(),
-        index=KeyIndex.of(item_ids),
+        index=attributes.index,
+        attributes=attributes,
         vocabulary=bundle.json("vocabulary"),
         tower=load_user_tower(bundle),
         user_buckets=user_buckets(bundle),

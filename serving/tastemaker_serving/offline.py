@@ -18,6 +18,7 @@ from tastemaker.bundle import Bundle
 from tastemaker.candidates import Codes, Floats, pick, shares_of
 from tastemaker.config import Funnel, Settings
 from tastemaker.replay import Replay
+from tastemaker.scenes import Scenes
 from tastemaker_serving import models
 from tastemaker_serving.models import Personal
 from tastemaker_serving.pipeline import Requests, StageClock, Steps, ToRank, local_steps, recommend
@@ -44,23 +45,23 @@ def replay(
         now: time of the requests in seconds since 1970.
         n: places of a slate.
     """
-    funnel, home = settings.serving.funnel, scenes.load(settings)[scenes.HOME]
+    funnel, declared = settings.serving.funnel, scenes.load(settings)
     personal, model = models.load_personal(bundle), models.load_retrieval(bundle, funnel.candidates)
     ranking = models.load_ranker(bundle, funnel.head_weights)
-    steps = local_steps(model, ranking, funnel, {scenes.HOME: shares_of(home.sources)})
+    steps = local_steps(model, ranking, funnel, {scenes.HOME: shares_of(declared[scenes.HOME].sources)})
     nothing, asked = np.empty((len(user_ids), 0), dtype=np.int32), [scenes.HOME] * len(user_ids)
     whole = Requests(user_ids, trails, profiles, nothing, now, n, asked)
     seen = _Seen.nothing(bundle.manifest.items)
     slates = np.full((len(user_ids), n), -1, dtype=np.int32)
     for start in range(0, len(user_ids), BATCH):
         rows = slice(start, start + BATCH)
-        codes = _slates(_part(whole, rows), personal, seen.watching(steps), funnel)
+        codes = _slates(_part(whole, rows), personal, seen.watching(steps), funnel, declared)
         slates[rows, : codes.shape[1]] = codes
     cpu_ms = []
     with one_thread():
         for user in range(min(TIMED, len(user_ids))):
             began = time.process_time()
-            _slates(_part(whole, slice(user, user + 1)), personal, steps, funnel)
+            _slates(_part(whole, slice(user, user + 1)), personal, steps, funnel, declared)
             cpu_ms.append((time.process_time() - began) * 1e3)
     return Replay(slates, seen.proposed, seen.ranked, np.array(cpu_ms))
 
@@ -115,5 +116,5 @@ def _part(requests: Requests, rows: slice) -> Requests:
     )
 
 
-def _slates(requests: Requests, personal: Personal, steps: Steps, funnel: Funnel) -> Codes:
-    return asyncio.run(recommend(requests, personal, steps, funnel, StageClock())).codes
+def _slates(requests: Requests, personal: Personal, steps: Steps, funnel: Funnel, declared: Scenes) -> Codes:
+    return asyncio.run(recommend(requests, personal, steps, funnel, declared, StageClock())).codes

@@ -17,22 +17,24 @@ import numpy.typing as npt
 import torch
 
 from tastemaker import retrieval
-from tastemaker.candidates import Candidates, Codes, Floats, Named, Shares, pick, strongest_category
+from tastemaker.candidates import Candidates, Codes, Floats, Mask, Named, Shares, pick, strongest_category
 from tastemaker.config import Funnel
 from tastemaker.decisions.drops import EXCLUDED, RETRIEVAL, SEEN, Drop
 from tastemaker.errors import Unavailable
 from tastemaker.features.tower_inputs import TowerInputs, session_lengths, tower_inputs
 from tastemaker.popular import Person
 from tastemaker.preferences import Preferences
-from tastemaker.retrieval import Heard, Retrieval, Wanted, rows_of
+from tastemaker.retrieval import Heard, Retrieval, Wanted
+from tastemaker.scenes import Scenes
 from tastemaker.types import ServedFrom
 from tastemaker_serving.models import Personal, Program, RankingModel
-from tastemaker_serving.stages import filters
+from tastemaker_serving.stages import by_scene, filters
 from tastemaker_serving.stages.blend import blend
 from tastemaker_serving.stages.newcomers import introduce
-from tastemaker_serving.stages.rank import Ranked, log_odds, rank, retrieval_order
+from tastemaker_serving.stages.rank import Ranked, rank, retrieval_order, worth
 from tastemaker_serving.stages.reasons import liked_neighbours
-from tastemaker_serving.stages.rerank import maximal_marginal_relevance
+from tastemaker_serving.stages.rules import PINNED
+from tastemaker_serving.stages.slate import Listed
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Requests:
     said: Mapping[int, Preferences] = field(default_factory=dict)  # what the newcomers in these rows like
     traced: bool = False  # whether `Chosen.traced` is wanted; the answer is the same
     named: Named | None = None  # without those excluded
+    shown: Codes | None = None  # (B, K, W) items of the users' last K slates, newest first, -1 is padding
 
 
 @dataclass(frozen=True)
@@ -101,10 +104,10 @@ class Chosen:
 
     codes: Codes  # (B, n)
     scores: Floats  # (B, n)
-    source: npt.NDArray[np.uint8]  # (B, n) position in SOURCES
+    source: npt.NDArray[np.uint8]  # (B, n) position in SOURCES, or rules.PINNED
     because: Codes  # (B, n) the liked item that speaks for it, -1 for none
     segment: Codes  # (B,) position in the vocabulary, -1 for unknown
-    served_from: ServedFrom
+    served_from: list[ServedFrom]  # B
     degraded: list[str]
     traced: Traced | None = None
 
@@ -126,8 +129,10 @@ class StageClock:
             self.stage_ms[name] = round((time.perf_counter() - start) * 1e3, 3)
 
 
-async def recommend(requests: Requests, model: Personal, steps: Steps, funnel: Funnel, clock: StageClock) -> Chosen:
-    """Slates for a batch of requests.
+async def recommend(
+    requests: Requests, model: Personal, steps: Steps, funnel: Funnel, scenes: Scenes, clock: StageClock
+) -> Chosen:
+    """Slates for a batch of requests, each by the scene that it is for.
 
     Raises:
         Unavailable: no candidates could be had; without the ranker the slates are in retrieval order.
@@ -155,24 +160,35 @@ async def recommend(requests: Requests, model: Personal, steps: Steps, funnel: F
     with clock.stage("candidates"):
         history = inputs.history.astype(np.int32)
         seekers = _seekers(requests, inputs, history, user_vectors, segment, session)
-        candidates = await steps.generate(seekers)
+        proposed = await steps.generate(seekers)
+        groups = by_scene.groups(requests.scenes, scenes, model.attributes, requests.now)
+        candidates = by_scene.permitted(proposed, groups, traced=requests.traced)
     with clock.stage("ranking"):
         asked = ToRank(user_vectors, requests.profiles, candidates, requests.traced)
-        every, served_from, degraded = await _ranked(asked, steps, funnel.ranked)
+        every, is_ranked, degraded = await _ranked(asked, steps, funnel.ranked, by_scene.by_ranker(groups))
         ranked = every.head(funnel.ranked)
     with clock.stage("reranking"):
-        relevance = log_odds(ranked) if served_from == "ranked" else ranked.scores
+        relevance = worth(ranked, is_ranked)
+        codes = pick(candidates.codes, ranked.places, -1)
         if requests.named is not None:
-            ranked, relevance = blend(ranked, relevance, requests.named)
-        picked = rerank(model, pick(candidates.codes, ranked.places, -1), relevance, requests.n, funnel.diversity)
+            ranked, relevance = blend(ranked, codes, relevance, requests.named)
+            codes = pick(candidates.codes, ranked.places, -1)
+        listed = Listed.of(codes, relevance, requests.excluded, requests.shown)
+        slates = by_scene.arranged(listed, groups, model.attributes, model.unit_vectors, requests.n, requests.now)
     with clock.stage("reasons"):
-        places = pick(ranked.places, picked, -1)
-        codes = pick(candidates.codes, places, -1)
-        because = liked_neighbours(model, codes, history, done)
-    scores, source = pick(ranked.scores, picked, 0.0), pick(candidates.source, places, 0)
+        because = liked_neighbours(model, slates.codes, history, done)
+    places = pick(ranked.places, slates.places, -1)
     silent = [f"source:{name}" for name in candidates.silent]
-    traced = Traced(candidates, every, candidates.dropped) if requests.traced else None
-    return Chosen(codes, scores, source, because, segment, served_from, silent + degraded, traced)
+    return Chosen(
+        codes=slates.codes,
+        scores=pick(ranked.scores, slates.places, 0.0),
+        source=np.where(slates.pinned, np.uint8(PINNED), pick(candidates.source, places, 0)),
+        because=because,
+        segment=segment,
+        served_from=["ranked" if by_ranker else "candidates" for by_ranker in is_ranked.tolist()],
+        degraded=silent + degraded,
+        traced=Traced(candidates, every, candidates.dropped) if requests.traced else None,
+    )
 
 
 def embed(tower: Program, inputs: TowerInputs, profiles: Floats) -> Floats:
@@ -209,11 +225,6 @@ async def generate(ask: Ask, wanted: Wanted, shares: Sequence[Shares], limit: in
     return retrieval.candidates(heard, allowed.kept.head(limit), dropped, silent)
 
 
-def rerank(model: Personal, codes: Codes, scores: Floats, n: int, diversity: float) -> Codes:
-    """Places of the slate in a ranked list of item codes (B, R), shape (B, min(n, R)), -1 is padding."""
-    return maximal_marginal_relevance(scores, rows_of(model.unit_vectors, codes), n, diversity)
-
-
 def _seekers(
     requests: Requests, inputs: TowerInputs, history: Codes, user_vectors: Floats, segment: Codes, session: Codes
 ) -> Seekers:
@@ -239,11 +250,16 @@ def _unwanted(seen: Codes, named: Named | None) -> Codes:
     return seen if named is None else np.where(named.asked[:, None], np.int32(-1), seen)
 
 
-async def _ranked(asked: ToRank, steps: Steps, keep: int) -> tuple[Ranked, ServedFrom, list[str]]:
+async def _ranked(asked: ToRank, steps: Steps, keep: int, by_ranker: Mask) -> tuple[Ranked, Mask, list[str]]:
+    """The candidates in order, for whom the ranker gave it, as it is meant to for `by_ranker` (B,), and what failed."""
+    in_order = retrieval_order(asked.candidates, asked.kept(keep))
+    if not by_ranker.any():
+        return in_order, by_ranker, []
     try:
-        return await steps.rank(asked), "ranked", []
+        ranked = await steps.rank(asked)
     except Unavailable:
-        return retrieval_order(asked.candidates, asked.kept(keep)), "candidates", ["ranker"]
+        return in_order, np.zeros_like(by_ranker), ["ranker"]
+    return ranked if by_ranker.all() else ranked.where(by_ranker, in_order), by_ranker, []
 
 
 def local_steps(model: Retrieval, ranking: RankingModel, funnel: Funnel, shares: Mapping[str, Shares]) -> Steps:

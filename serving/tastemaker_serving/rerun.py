@@ -30,6 +30,7 @@ from tastemaker_serving import models, pipeline
 from tastemaker_serving.named import named_by
 from tastemaker_serving.offline import one_thread
 from tastemaker_serving.pipeline import Requests, StageClock
+from tastemaker_serving.shown import shown_by
 from tastemaker_serving.wire import Query, decode_query
 
 
@@ -100,7 +101,7 @@ def rerun(bundle: Bundle, settings: Settings, decisions: Iterable[Decision]) -> 
         for decision in decisions:
             assert decision.trace is not None
             asked = _requests(decision.trace, personal, declared)
-            chosen = asyncio.run(pipeline.recommend(asked, personal, steps, funnel, StageClock()))
+            chosen = asyncio.run(pipeline.recommend(asked, personal, steps, funnel, declared, StageClock()))
             codes = chosen.codes[0, : asked.n].tolist()
             after = [personal.item_ids[code] for code in codes if code >= 0]
             yield Rerun(decision.request_id, decision.scene, decision.trace.slate, after)
@@ -127,6 +128,7 @@ def _requests(trace: Trace, model: models.Personal, declared: scenes.Scenes) -> 
         people=[Person(trace.country, query.device)],
         said={} if trace.preferences is None else {0: trace.preferences},
         named=named_by([query], model.index, declared),
+        shown=shown_by([query], model.index),
     )
 
 

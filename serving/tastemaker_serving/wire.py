@@ -15,6 +15,10 @@ from tastemaker.types import ServedFrom
 PATH: Final = "/recommend"
 CONTENT_TYPE: Final = "application/msgpack"
 
+PINNED: Final = "pinned"
+"""The source of items that a business rule put in their place."""
+PINNED_REASON: Final = "Chosen by the editors"
+
 
 class Query(msgspec.Struct, frozen=True):
     """One user's request for `n` items. Items in `exclude` are left out, as are those already seen.
@@ -22,7 +26,8 @@ class Query(msgspec.Struct, frozen=True):
     A visitor who is no user has an empty `user_id`. `history` is what somebody took to in this session, oldest first,
     beside what is known of them. `traced` asks for `RankedSlate.trace`. `candidates`, at most `funnel.ranked` of them,
     take the place of retrieval: the slate has only these, seen or not, by their `candidate_scores` (any scale, one
-    each) and the user's taste. `traceparent` is the W3C header of the request's OpenTelemetry trace.
+    each) and the user's taste. `traceparent` is the W3C header of the request's OpenTelemetry trace. `shown` holds the
+    items of the user's last slates, newest first.
     """
 
     request_id: str
@@ -37,6 +42,7 @@ class Query(msgspec.Struct, frozen=True):
     candidate_scores: list[float] = []
     traceparent: str = ""
     history: list[str] = []
+    shown: list[list[str]] = []
 
 
 class RankedSlate(msgspec.Struct, frozen=True):

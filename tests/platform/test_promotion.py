@@ -58,7 +58,7 @@ def test_a_gate_that_fails_refuses_with_figure_threshold_and_remedy(registry: Re
     message = str(refusal.value)
     assert "gate intra_list_distance" in message
     assert "0.100 apart, more than 0.300" in message
-    assert "Raise serving.funnel.diversity" in message
+    assert "Raise `diversity.weight` of the scene `home`" in message
     assert f"tastemaker registry promote {alike} --force REASON" in message
     assert champion(registry) == good
 

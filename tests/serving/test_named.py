@@ -20,7 +20,7 @@ from tastemaker_serving.stages.rank import Ranked
 from tastemaker_serving.wire import Query
 
 NOW = 1_800_000_000
-FUNNEL = Funnel(candidates=100, ranked=40, diversity=0)
+FUNNEL = Funnel(candidates=100, ranked=40)
 INDEX = KeyIndex.of([f"item-{code}" for code in range(300)])
 SCENES = scenes.load(Settings())
 SHARES = {"search": shares_of(SCENES["search"].sources)}
@@ -73,7 +73,7 @@ async def chosen_by(
     nothing = np.empty((users, 0), dtype=np.int32)
     user_ids, trails = [f"u{row}" for row in range(users)], [records] * users
     requests = Requests(user_ids, trails, profiles, nothing, NOW, 10, ["search"] * users, named=named)
-    return await pipeline.recommend(requests, personal, steps, FUNNEL, StageClock())
+    return await pipeline.recommend(requests, personal, steps, FUNNEL, SCENES, StageClock())
 
 
 @pytest.mark.parametrize("others", [1, 5])  # alone by index, in a larger batch by a product with all items
@@ -111,4 +111,4 @@ async def test_without_the_ranker_named_items_are_answered_all_the_same(
 
     chosen = await chosen_by(personal, Steps(steps.generate, fail), [40, 8, 30], weight=0.0)
     assert chosen.codes[0, :3].tolist() == [40, 8, 30]
-    assert chosen.served_from == "candidates"
+    assert chosen.served_from == ["candidates"]

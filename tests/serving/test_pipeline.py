@@ -2,31 +2,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from tastemaker import scenes
 from tastemaker.bundle import Bundle
 from tastemaker.candidates import ITEM_TO_ITEM, POPULAR, SESSION, TWO_TOWER, Candidates
-from tastemaker.config import Funnel
-from tastemaker.decisions.drops import EXCLUDED, RETRIEVAL
+from tastemaker.config import Funnel, Settings
+from tastemaker.decisions.drops import EXCLUDED, RETRIEVAL, RULES
 from tastemaker.errors import Unavailable
 from tastemaker.features import trail
 from tastemaker.features.profile import profile_width
 from tastemaker.heads import HeadWeights
 from tastemaker.ids import keys_of
 from tastemaker.preferences import Preferences
+from tastemaker.scenes import Scene, Scenes
 from tastemaker_serving import models, pipeline
 from tastemaker_serving.pipeline import Requests, Seekers, StageClock, Steps, ToRank
+from tastemaker_serving.stages import rules
 from tastemaker_serving.stages.rank import Ranked
 
 NOW = 1_800_000_000
+SCENES = scenes.load(Settings())
 FUNNEL = Funnel(candidates=100, ranked=40, slate=20)
 SHARES = {
     "home": {TWO_TOWER: 0.5, ITEM_TO_ITEM: 0.35, POPULAR: 0.1},
+    "ruled": {TWO_TOWER: 0.5, ITEM_TO_ITEM: 0.35, POPULAR: 0.1},
     "charts": {POPULAR: 1.0},
     "session": {TWO_TOWER: 0.1, SESSION: 0.9},
 }
+
+
+def declared(name: str, **fields: Any) -> Scenes:
+    """The packaged scenes, and the scene `name`, which differs from `home` in these fields."""
+    home = SCENES["home"].model_dump(by_alias=True)
+    return Scenes({**SCENES.by_name, name: Scene.model_validate(home | fields)})
 
 
 def trail_of(*items: int) -> trail.Trail:
@@ -38,12 +50,12 @@ def trail_of(*items: int) -> trail.Trail:
 
 
 def requests(
-    *trails: trail.Trail, excluded: int = -1, n: int = 10, scenes: Sequence[str] = (), traced: bool = False
+    *trails: trail.Trail, excluded: int = -1, n: int = 10, of: Sequence[str] = (), traced: bool = False
 ) -> Requests:
     users = [f"u{number}" for number in range(len(trails))]
     profiles = np.zeros((len(users), profile_width(20)), dtype=np.float32)
     refused = np.full((len(users), 1), excluded, dtype=np.int32)
-    return Requests(users, trails, profiles, refused, NOW, n, scenes or ["home"] * len(users), traced=traced)
+    return Requests(users, trails, profiles, refused, NOW, n, of or ["home"] * len(users), traced=traced)
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +73,9 @@ async def test_a_slate_has_new_items_only_and_every_stage_is_timed(personal: mod
     clock = StageClock()
     asked = requests(trail_of(1, 2, 3), trail_of(), trail_of(*range(250)), trail_of(9))
 
-    chosen = await pipeline.recommend(asked, personal, steps, FUNNEL, clock)
+    chosen = await pipeline.recommend(asked, personal, steps, FUNNEL, SCENES, clock)
 
-    assert chosen.served_from == "ranked"
+    assert chosen.served_from == ["ranked"] * 4
     assert chosen.degraded == []
     assert chosen.codes.shape == (4, 10)
     for codes, seen in zip(chosen.codes.tolist(), ({1, 2, 3}, set(), set(range(250)), {9}), strict=True):
@@ -74,20 +86,21 @@ async def test_a_slate_has_new_items_only_and_every_stage_is_timed(personal: mod
 
 async def test_an_excluded_item_does_not_come(personal: models.Personal, steps: Steps) -> None:
     clock = StageClock()
-    before = await pipeline.recommend(requests(trail_of(1)), personal, steps, FUNNEL, clock)
+    before = await pipeline.recommend(requests(trail_of(1)), personal, steps, FUNNEL, SCENES, clock)
     first = int(before.codes[0, 0])
 
-    after = await pipeline.recommend(requests(trail_of(1), excluded=first), personal, steps, FUNNEL, clock)
+    after = await pipeline.recommend(requests(trail_of(1), excluded=first), personal, steps, FUNNEL, SCENES, clock)
 
     assert first not in after.codes[0]
 
 
 async def test_a_trace_has_every_candidate_once_and_changes_nothing(personal: models.Personal, steps: Steps) -> None:
     trails = trail_of(1, 2, 3), trail_of(7), trail_of()
-    excluded = int((await pipeline.recommend(requests(*trails), personal, steps, FUNNEL, StageClock())).codes[1, 0])
+    first = await pipeline.recommend(requests(*trails), personal, steps, FUNNEL, SCENES, StageClock())
+    excluded = int(first.codes[1, 0])
     plain, traced = [
         await pipeline.recommend(
-            requests(*trails, excluded=excluded, traced=wanted), personal, steps, FUNNEL, StageClock()
+            requests(*trails, excluded=excluded, traced=wanted), personal, steps, FUNNEL, SCENES, StageClock()
         )
         for wanted in (False, True)
     ]
@@ -107,7 +120,7 @@ async def test_a_trace_has_every_candidate_once_and_changes_nothing(personal: mo
 async def test_a_catalogue_that_was_all_seen_leaves_an_empty_slate(personal: models.Personal, steps: Steps) -> None:
     everything = requests(trail_of(*range(300)))
 
-    chosen = await pipeline.recommend(everything, personal, steps, FUNNEL, StageClock())
+    chosen = await pipeline.recommend(everything, personal, steps, FUNNEL, SCENES, StageClock())
 
     assert (chosen.codes == -1).all()
 
@@ -122,22 +135,22 @@ async def test_without_the_ranker_the_slate_is_in_retrieval_order(personal: mode
     async def fail(asked: ToRank) -> Ranked:
         raise Unavailable("the ranker is away")
 
-    plain = FUNNEL.model_copy(update={"diversity": 0.0})
+    plain = declared("home", diversity={"weight": 0.0})
     chosen = await pipeline.recommend(
-        requests(trail_of(1), trail_of(2)), personal, Steps(remember, fail), plain, StageClock()
+        requests(trail_of(1), trail_of(2)), personal, Steps(remember, fail), FUNNEL, plain, StageClock()
     )
 
-    assert chosen.served_from == "candidates"
+    assert chosen.served_from == ["candidates"] * 2
     assert chosen.degraded == ["ranker"]
     assert chosen.codes.tolist() == pools[0].codes[:, :10].tolist()
 
 
 async def test_a_batch_may_mix_scenes(personal: models.Personal, steps: Steps) -> None:
     trails = [trail_of(1), trail_of(1), trail_of(2, 3), trail_of(4)]
-    alone = await pipeline.recommend(requests(*trails), personal, steps, FUNNEL, StageClock())
+    alone = await pipeline.recommend(requests(*trails), personal, steps, FUNNEL, SCENES, StageClock())
 
-    mixed = requests(*trails, scenes=["home", "charts", "home", "charts"])
-    chosen = await pipeline.recommend(mixed, personal, steps, FUNNEL, StageClock())
+    mixed = requests(*trails, of=["home", "charts", "home", "charts"])
+    chosen = await pipeline.recommend(mixed, personal, steps, FUNNEL, SCENES, StageClock())
 
     assert set(chosen.source[[1, 3]].ravel()) == {POPULAR}
     assert chosen.codes[[0, 2]].tolist() == alone.codes[[0, 2]].tolist()
@@ -149,10 +162,10 @@ async def test_sources_that_said_nothing_are_named(personal: models.Personal, st
         return replace(await steps.generate(asked), silent=("als",))
 
     chosen = await pipeline.recommend(
-        requests(trail_of(1)), personal, replace(steps, generate=without_als), FUNNEL, StageClock()
+        requests(trail_of(1)), personal, replace(steps, generate=without_als), FUNNEL, SCENES, StageClock()
     )
 
-    assert chosen.served_from == "ranked"
+    assert chosen.served_from == ["ranked"]
     assert chosen.degraded == ["source:als"]
 
 
@@ -163,7 +176,7 @@ async def test_what_a_newcomer_likes_shapes_the_first_slate(
     asked = requests(trail_of(), trail_of())
     known = replace(asked, said={0: Preferences((category,), ("item-7",))})
 
-    chosen = await pipeline.recommend(known, personal, steps, FUNNEL, StageClock())
+    chosen = await pipeline.recommend(known, personal, steps, FUNNEL, SCENES, StageClock())
 
     assert chosen.codes[0].tolist() != chosen.codes[1].tolist()
     assert 7 not in chosen.codes[0]
@@ -177,7 +190,82 @@ async def test_what_a_newcomer_likes_shapes_the_first_slate(
 async def test_an_anonymous_session_is_answered_from_its_own_events(personal: models.Personal, steps: Steps) -> None:
     visitor = replace(requests(trail.of_items(["item-3", "item-40"], NOW)), user_ids=[""], scenes=["session"])
 
-    chosen = await pipeline.recommend(visitor, personal, steps, FUNNEL, StageClock())
+    chosen = await pipeline.recommend(visitor, personal, steps, FUNNEL, SCENES, StageClock())
 
     assert {SESSION} <= set(chosen.source[0].tolist()) <= {SESSION, TWO_TOWER}
     assert not {3, 40} & set(chosen.codes[0].tolist())
+
+
+async def test_each_request_has_the_rules_of_its_scene(personal: models.Personal, steps: Steps) -> None:
+    trails = [trail_of(1), trail_of(2), trail_of(3), trail_of(4)]
+    free = await pipeline.recommend(requests(*trails), personal, steps, FUNNEL, SCENES, StageClock())
+    first = [int(code) for code in free.codes[:, 0]]
+    ruled = declared(
+        "ruled",
+        rules=[
+            {"name": "no more of these", "action": "ban", "items": [f"item-{code}" for code in first]},
+            {"name": "the campaign", "action": "pin", "position": 2, "items": ["item-299"]},
+        ],
+    )
+
+    mixed = requests(*trails, of=["home", "ruled", "home", "ruled"], traced=True)
+    chosen = await pipeline.recommend(mixed, personal, steps, FUNNEL, ruled, StageClock())
+
+    assert chosen.codes[[0, 2]].tolist() == free.codes[[0, 2]].tolist()
+    assert not set(first) & set(chosen.codes[[1, 3]].ravel().tolist())
+    assert chosen.codes[[1, 3], 2].tolist() == [299, 299]
+    assert (chosen.source == rules.PINNED).sum(axis=1).tolist() == [0, 1, 0, 1]
+    assert (chosen.codes >= 0).all(), "ranking made up for what was banned"
+    assert chosen.traced is not None
+    (banned,) = [drop for drop in chosen.traced.dropped if drop.stage == RULES]
+    assert banned.why == "no more of these"
+    assert (banned.codes[[0, 2]] == -1).all()
+    assert set(banned.codes[[1, 3]].ravel().tolist()) - {-1} <= set(first)
+
+
+async def test_a_catalogue_that_is_all_banned_leaves_the_pins(personal: models.Personal, steps: Steps) -> None:
+    everything = [f"item-{code}" for code in range(300)]
+    ban = {"name": "ban", "action": "ban", "items": everything[1:]}
+    pin = {"name": "pin", "action": "pin", "items": everything}
+
+    for rules_of, left in (([ban], []), ([ban, pin], [0])):
+        own = declared("home", rules=rules_of)
+        chosen = await pipeline.recommend(requests(trail_of(0)), personal, steps, FUNNEL, own, StageClock())
+        assert [code for code in chosen.codes[0].tolist() if code >= 0] == left
+        assert chosen.served_from == ["ranked"]
+
+
+async def test_a_scene_may_do_without_the_ranker(personal: models.Personal, steps: Steps) -> None:
+    asked: list[ToRank] = []
+
+    async def remember(to_rank: ToRank) -> Ranked:
+        asked.append(to_rank)
+        return await steps.rank(to_rank)
+
+    own = declared("charts", model="retrieval", diversity={"weight": 0.0})
+    watched = replace(steps, rank=remember)
+    both = requests(trail_of(1), trail_of(1), of=["home", "charts"])
+    chosen = await pipeline.recommend(both, personal, watched, FUNNEL, own, StageClock())
+    home = await pipeline.recommend(requests(trail_of(1)), personal, steps, FUNNEL, own, StageClock())
+
+    assert chosen.served_from == ["ranked", "candidates"]
+    assert chosen.degraded == []
+    assert chosen.codes[0].tolist() == home.codes[0].tolist()
+    assert chosen.codes[1].tolist() == asked[0].candidates.codes[1, :10].tolist()
+    alone = requests(trail_of(1), trail_of(1), of=["charts", "charts"])
+    found = await pipeline.recommend(alone, personal, watched, FUNNEL, own, StageClock())
+    assert found.codes[1].tolist() == chosen.codes[1].tolist()
+    assert len(asked) == 1, "the ranker was not asked for what it does not order"
+
+
+async def test_what_was_shown_lately_gives_way(personal: models.Personal, steps: Steps) -> None:
+    tired = declared("home", repetition={"discount": 1.0})
+    asked = requests(trail_of(1), trail_of(2))
+    before = await pipeline.recommend(asked, personal, steps, FUNNEL, tired, StageClock())
+    shown = np.full((2, 2, 10), -1, dtype=np.int32)
+    shown[0, 0] = before.codes[0]
+
+    after = await pipeline.recommend(replace(asked, shown=shown), personal, steps, FUNNEL, tired, StageClock())
+
+    assert len(set(after.codes[0].tolist()) & set(before.codes[0].tolist())) <= 2
+    assert after.codes[1].tolist() == before.codes[1].tolist()

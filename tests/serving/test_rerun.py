@@ -74,7 +74,7 @@ async def answered(bundle: Bundle, settings: Settings, requests: int = 12) -> li
             [query.scene],
             traced=True,
         )
-        chosen = await pipeline.recommend(asked, model, steps, FUNNEL, StageClock())
+        chosen = await pipeline.recommend(asked, model, steps, FUNNEL, declared, StageClock())
         decisions.append(decision_of(query, trace_of(chosen, asked, 0, query, model.item_ids, FUNNEL.ranked)))
     return decisions
 

@@ -41,7 +41,7 @@ def test_a_trace_names_items_in_ranked_order_with_their_signals() -> None:
         source=nothing.astype(np.uint8),
         because=slates,
         segment=slates[:, 0],
-        served_from="ranked",
+        served_from=["ranked"] * 2,
         degraded=[],
         traced=Traced(candidates, ranked, dropped),
     )

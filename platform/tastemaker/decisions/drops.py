@@ -14,6 +14,7 @@ import numpy.typing as npt
 SEEN: Final = "seen"
 EXCLUDED: Final = "excluded"
 RETRIEVAL: Final = "retrieval"
+RULES: Final = "rules"
 RANKING: Final = "ranking"
 RERANKING: Final = "re-ranking"
 

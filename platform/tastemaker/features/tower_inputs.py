@@ -35,6 +35,8 @@ class KeyIndex:
 
     def find(self, keys: Keys) -> npt.NDArray[np.int32]:
         """Codes of `keys`, -1 for those that the catalogue lacks; same shape."""
+        if not len(self.keys):
+            return np.full(keys.shape, -1, dtype=np.int32)
         place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         return np.where(self.keys[place] == keys, self.codes[place], np.int32(-1))
 

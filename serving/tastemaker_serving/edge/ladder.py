@@ -6,7 +6,7 @@ next ones. Scores are on the scale of their source and not comparable between so
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain, zip_longest
 from typing import NamedTuple
 
@@ -16,8 +16,9 @@ from tastemaker.demographics import popular_among
 from tastemaker.features.trail import Trail
 from tastemaker.types import ServedFrom, SlateItem
 from tastemaker_serving.edge.shelf import Shelf
+from tastemaker_serving.edge.standing import Standing
 from tastemaker_serving.edge.text_index import Hit
-from tastemaker_serving.wire import RankedSlate
+from tastemaker_serving.wire import PINNED, PINNED_REASON, RankedSlate
 
 RECENT = 20
 """Events that the session rung looks at: item-to-item retrieval gains little from older ones."""
@@ -37,27 +38,56 @@ class Pick(NamedTuple):
 Rung = tuple[ServedFrom, Iterable[Pick]]
 
 
-def climb_down(rungs: Iterable[Rung], n: int, leave_out: Set[str]) -> tuple[ServedFrom, tuple[SlateItem, ...]]:
-    """The best `n` picks, none doubled and none in `leave_out`, and the first rung that gave one.
+def climb_down(
+    rungs: Iterable[Rung],
+    n: int,
+    leave_out: Set[str],
+    standing: Standing | None = None,
+    seen: Set[str] = frozenset(),
+) -> tuple[ServedFrom, tuple[SlateItem, ...]]:
+    """The best `n` picks, none doubled, and the first rung that gave one.
 
-    Fewer than `n` items, or none (from `static`), mean that the rungs have no more.
+    Fewer than `n` items, or none (from `static`), mean that the rungs have no more that the rules admit.
+
+    Args:
+        leave_out: item ids that must not come.
+        standing: hard rules: no banned item, no more of a group than its cap, pinned items at their places.
+        seen: item ids that come only where they are pinned.
     """
+    banned = frozenset[str]() if standing is None else standing.banned
+    pinned = {} if standing is None else standing.pinned(leave_out, n)
+    quotas = [] if standing is None else standing.quotas()
+    kept = set(pinned.values())
+    for quota in quotas:
+        for item_id in kept:
+            quota.take(item_id)
     chosen: dict[str, Pick] = {}
     served_from: ServedFrom | None = None
     for name, picks in rungs:
         for pick in picks:
-            if len(chosen) == n:
+            item_id = pick.item_id
+            if len(chosen) + len(pinned) == n:
                 break
-            if pick.item_id not in leave_out and pick.item_id not in chosen:
-                chosen[pick.item_id] = pick
+            if item_id in leave_out or item_id in seen or item_id in banned or item_id in chosen or item_id in kept:
+                continue
+            if all(quota.admits(item_id) for quota in quotas):
+                chosen[item_id] = pick
                 served_from = served_from or name
-        if len(chosen) == n:
+                for quota in quotas:
+                    quota.take(item_id)
+        if len(chosen) + len(pinned) == n:
             break
-    items = (
-        SlateItem(pick.item_id, pick.score, position, pick.source, pick.reason)
-        for position, pick in enumerate(chosen.values())
+    return served_from or "static", _in_place(chosen.values(), pinned)
+
+
+def _in_place(picks: Iterable[Pick], pinned: Mapping[int, str]) -> tuple[SlateItem, ...]:
+    """The picks in their order around the pinned items; where they are too few, these move up."""
+    slate = list(picks)
+    for place, item_id in sorted(pinned.items()):
+        slate.insert(place, Pick(item_id, 0.0, PINNED, PINNED_REASON))
+    return tuple(
+        SlateItem(pick.item_id, pick.score, position, pick.source, pick.reason) for position, pick in enumerate(slate)
     )
-    return served_from or "static", tuple(items)
 
 
 def ranked(slate: RankedSlate) -> Iterator[Pick]:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tastemaker import bundle, columns, ids
+from tastemaker.attributes import Attributes
 from tastemaker.demographics import DEMOGRAPHIC, Lists
 from tastemaker_serving.edge.text_index import TextIndex
 
@@ -20,7 +21,7 @@ PARTS = ("items", "neighbours", "neighbour_weights", "popularity")
 Codes = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shelf:
     """The catalogue in code order (N items), its item-to-item table and its popularity lists (codes, best first)."""
 
@@ -28,6 +29,7 @@ class Shelf:
     item_ids: tuple[str, ...]
     titles: tuple[str, ...]
     categories: tuple[tuple[str, ...], ...]
+    attributes: Attributes
     neighbours: npt.NDArray[np.int32]
     """(N, K), best first, -1 where there are fewer."""
     neighbour_weights: npt.NDArray[np.float32]
@@ -79,6 +81,7 @@ def load(path: Path, version: str | None = None) -> Shelf:
         item_ids=tuple(items[columns.ITEM_ID].to_pylist()),
         titles=tuple(items[columns.TITLE].to_pylist()),
         categories=tuple(tuple(names or ()) for names in items[columns.CATEGORIES].to_pylist()),
+        attributes=Attributes.of(items),
         neighbours=np.array(opened.array("neighbours")),
         neighbour_weights=np.array(opened.array("neighbour_weights")),
         popular=_everything(popularity["overall"], items.num_rows),

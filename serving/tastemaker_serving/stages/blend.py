@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 
-from tastemaker.candidates import Floats, Mask, Named
+from tastemaker.candidates import Codes, Floats, Mask, Named
 from tastemaker_serving.stages.rank import Ranked
 
 
-def blend(ranked: Ranked, relevance: Floats, named: Named) -> tuple[Ranked, Floats]:
+def blend(ranked: Ranked, codes: Codes, relevance: Floats, named: Named) -> tuple[Ranked, Floats]:
     """Reorder the rows of requests that name their candidates; the others stay as they are.
 
     Such a row's relevance becomes personal · z(relevance) + (1 - personal) · z(score), where z standardises over the
     row's candidates: a text match and log odds have no scale in common.
 
     Args:
-        relevance: of the ranked candidates (B, R), -inf for padding.
+        codes: of the ranked candidates (B, R). relevance: theirs (B, R), -inf for padding.
 
     Returns:
         The candidates in their new order, and their relevance (B, R).
     """
     rows = np.flatnonzero(named.asked)
     real = ranked.places[rows] >= 0
-    said = np.take_along_axis(named.scores[rows], np.maximum(ranked.places[rows], 0), axis=1)
+    # By item: rules may have taken some of those named out of the list.
+    match = codes[rows, :, None] == named.codes[rows, None, :]
+    said = np.take_along_axis(named.scores[rows], match.argmax(axis=2), axis=1)
     personal = named.personal[rows, None]
     mixed = personal * _standardised(relevance[rows], real) + (1 - personal) * _standardised(said, real)
     relevance = relevance.copy()

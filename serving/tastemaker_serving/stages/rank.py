@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from tastemaker.candidates import Candidates, Codes, Floats
+from tastemaker.candidates import Candidates, Codes, Floats, Mask
 from tastemaker.features.cross import SIGNALS, cross_features
 from tastemaker.retrieval import rows_of
 from tastemaker_serving.models import RankingModel
@@ -38,6 +38,11 @@ class Ranked:
         """The best `keep`."""
         return Ranked(self.places[:, :keep], self.scores[:, :keep])
 
+    def where(self, chosen: Mask, other: Ranked) -> Ranked:
+        """These of the users that are `chosen` (B,), the `other` of the rest."""
+        places = np.where(chosen[:, None], self.places, other.places)
+        return Ranked(places, np.where(chosen[:, None], self.scores, other.scores))
+
 
 def rank(model: RankingModel, user_vectors: Floats, profiles: Floats, candidates: Candidates, keep: int) -> Ranked:
     """Score C candidates of each of B users and keep the `keep` best.
@@ -61,8 +66,17 @@ def score(
     return model.program(user_vectors, profiles, halves, cross) @ model.weights
 
 
+def worth(ranked: Ranked, by_ranker: Mask) -> Floats:
+    """What re-ranking compares (B, R): log-odds where the ranker scored a user's items, else their order; `by_ranker`
+    (B,) says for whom it did."""
+    if by_ranker.all():
+        return log_odds(ranked)
+    order = np.where(ranked.places >= 0, -np.arange(ranked.places.shape[1], dtype=np.float32), np.float32(-np.inf))
+    return np.where(by_ranker[:, None], log_odds(ranked), order).astype(np.float32)
+
+
 def log_odds(ranked: Ranked) -> Floats:
-    """The scores (B, R) on a scale where the best do not crush the rest: what re-ranking compares."""
+    """The scores (B, R) on a scale where the best do not crush the rest."""
     real = ranked.places >= 0
     chance = np.where(real, ranked.scores, 0.5).clip(SMALLEST, 1 - SMALLEST)
     return np.where(real, np.log(chance / (1 - chance)), -np.inf).astype(np.float32)

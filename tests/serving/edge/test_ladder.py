@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 from hypothesis import given
@@ -8,10 +10,13 @@ from hypothesis import strategies as st
 
 from tastemaker.features.trail import RECORD, Trail
 from tastemaker.ids import key_of
+from tastemaker.scenes import Scene
 from tastemaker_serving import wire
 from tastemaker_serving.edge import ladder
 from tastemaker_serving.edge.ladder import Pick, Rung
 from tastemaker_serving.edge.shelf import Shelf
+from tastemaker_serving.edge.standing import standing
+from tastemaker_serving.stages import rules
 
 ITEM_IDS = st.integers(0, 30).map("i{}".format)
 RUNGS = st.lists(st.tuples(st.sampled_from(["ranked", "cache", "session", "static"]), st.lists(ITEM_IDS)), max_size=6)
@@ -20,6 +25,18 @@ RUNGS = st.lists(st.tuples(st.sampled_from(["ranked", "cache", "session", "stati
 def trail_of(*events: tuple[str, float]) -> Trail:
     records = [(key_of(item_id), second, preference) for second, (item_id, preference) in enumerate(events)]
     return np.array(records, RECORD)
+
+
+def scene_of(banned: list[int], pins: list[tuple[int, int]], category: int | None, author: int | None) -> Scene:
+    """Hard rules about items by their codes."""
+    rules: list[dict[str, object]] = [
+        {"name": f"pin {number}", "action": "pin", "position": place, "items": [f"i{code}"]}
+        for number, (place, code) in enumerate(pins)
+    ]
+    if banned:
+        rules.append({"name": "ban", "action": "ban", "items": [f"i{code}" for code in banned]})
+    caps = {"category": category, "author": author}
+    return Scene.model_validate({"sources": {"popular": 1}, "rules": rules, "caps": caps})
 
 
 def pick(item_id: str) -> Pick:
@@ -58,6 +75,78 @@ def test_the_lower_rungs_together_never_run_dry(
     chosen = {item.item_id for item in items}
     assert len(chosen) == len(items) == min(n, 60 - len(leave_out))
     assert not chosen & leave_out
+
+
+CODES = st.integers(0, 59)
+HARD = st.builds(
+    scene_of,
+    st.lists(CODES, max_size=5),
+    st.lists(st.tuples(st.integers(0, 6), CODES), max_size=4),
+    st.none() | st.integers(1, 5),
+    st.none() | st.integers(1, 2),
+)
+
+
+@given(
+    of=HARD,
+    proposed=st.lists(st.lists(CODES, max_size=20), max_size=4),
+    excluded=st.sets(CODES, max_size=5),
+    seen=st.sets(CODES, max_size=5),
+    n=st.integers(0, 20),
+)
+def test_hard_rules_hold_on_every_rung(
+    shelf: Shelf, of: Scene, proposed: list[list[int]], excluded: set[int], seen: set[int], n: int
+) -> None:
+    rungs: list[Rung] = [("session", [pick(f"i{code}") for code in codes]) for codes in proposed]
+    rungs.append(("static", ladder.static(shelf)))
+    hard = standing(of, shelf)
+    refused = {f"i{code}" for code in excluded}
+
+    _, items = ladder.climb_down(rungs, n, refused, hard, {f"i{code}" for code in seen})
+
+    slate = [int(item.item_id[1:]) for item in items]
+    pinned = {place: int(item_id[1:]) for place, item_id in hard.pinned(refused, n).items()}
+    assert len(set(slate)) == len(slate) <= n
+    assert not set(slate) & excluded
+    assert not {f"i{code}" for code in slate} & hard.banned
+    assert not (set(slate) - set(pinned.values())) & seen
+    assert set(pinned.values()) <= set(slate)
+    assert [item.position for item in items] == list(range(len(items)))
+    for place, code in pinned.items():
+        assert slate[place : place + 1] == [code] or len(slate) < n, "only in a short slate does a pin move up"
+    brought = Counter(code % 3 for code in pinned.values())
+    taken = Counter(code % 3 for code in slate)
+    most = of.caps.category
+    assert most is None or all(count <= max(most, brought[kind]) for kind, count in taken.items())
+    if len(slate) < n:
+        left = set(range(60)) - set(slate) - excluded - seen - {int(item_id[1:]) for item_id in hard.banned}
+        assert all(most is not None and taken[code % 3] >= most for code in left), "the whole catalogue stands by"
+
+
+def test_the_edge_places_pins_as_the_recommender_does(shelf: Shelf) -> None:
+    pins = [(1, 10), (0, 11), (1, 12), (0, 13), (1, 10), (4, 14)]
+    hard = standing(scene_of([], pins, None, None), shelf)
+    assert hard.pinned(set(), 5) == {1: "i10", 0: "i11", 2: "i12", 3: "i13", 4: "i14"}
+    assert hard.pinned({"i10"}, 3) == {1: "i12", 0: "i11", 2: "i13"}
+    (row,) = rules.pinned(pins, np.array([[10]], dtype=np.int32), 3)
+    assert row.tolist() == [11, 12, 13]
+
+
+def test_a_pinned_item_says_so(shelf: Shelf) -> None:
+    hard = standing(scene_of([], [(1, 5)], None, None), shelf)
+    served_from, items = ladder.climb_down([("ranked", [pick("i7"), pick("i5"), pick("i8")])], 3, set(), hard)
+    assert served_from == "ranked"
+    assert [(item.item_id, item.source) for item in items] == [("i7", "source"), ("i5", "pinned"), ("i8", "source")]
+    assert items[1].reason == "Chosen by the editors"
+
+
+def test_a_rule_begins_and_ends_by_the_clock(shelf: Shelf) -> None:
+    ban = {"name": "spring", "action": "ban", "items": ["i1"], "from": "2026-03-01", "until": "2026-06-01"}
+    of = Scene.model_validate({"sources": {"popular": 1}, "rules": [ban]})
+    winter, spring = (datetime(2026, month, 1, tzinfo=UTC).timestamp() for month in (2, 3))
+    assert standing(of, shelf, lambda: winter).banned == set()
+    assert standing(of, shelf, lambda: spring).banned == {"i1"}
+    assert standing(of, shelf, lambda: winter).stamp == "" != standing(of, shelf, lambda: spring).stamp
 
 
 def test_the_session_rung_weighs_neighbours_by_preference(shelf: Shelf) -> None:

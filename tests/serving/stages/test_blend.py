@@ -21,11 +21,11 @@ def test_nothing_is_lost_and_only_those_who_asked_are_reordered(
     places[0, ITEMS - padding :], scores[0, ITEMS - padding :] = -1, -np.inf
     named = Named(
         np.array(asked),
-        np.zeros((USERS, ITEMS), np.int32),
+        np.tile(np.arange(ITEMS, dtype=np.int32), (USERS, 1)),
         random.normal(size=(USERS, ITEMS)).astype(np.float32),
         np.array([0.0, 0.5, 1.0], np.float32),
     )
-    ranked, relevance = blend(Ranked(places, scores), scores, named)
+    ranked, relevance = blend(Ranked(places, scores), places, scores, named)
     for row in range(USERS):
         before = dict(zip(places[row].tolist(), scores[row].tolist(), strict=True))
         assert dict(zip(ranked.places[row].tolist(), ranked.scores[row].tolist(), strict=True)) == before
@@ -48,5 +48,18 @@ def test_scales_do_not_matter() -> None:
     for scale in (1.0, 1000.0):
         said = np.array([[0.0, 3.0, 1.0]], np.float32) * scale
         named = Named(np.array([True]), places, said, np.array([0.5], np.float32))
-        orders.append(blend(Ranked(places, scores), scores, named)[0].places.tolist())
+        orders.append(blend(Ranked(places, scores), places, scores, named)[0].places.tolist())
     assert orders[0] == orders[1] == [[1, 0, 2]]
+
+
+def test_scores_belong_to_items_whatever_was_taken_out_of_the_list() -> None:
+    named = Named(
+        np.array([True]),
+        np.array([[7, 8, 9]], np.int32),
+        np.array([[0.0, 3.0, 1.0]], np.float32),
+        np.zeros(1, np.float32),
+    )
+    left = np.array([[7, 9]], np.int32)  # a rule bans item 8
+    scores = np.array([[2.0, 1.0]], np.float32)
+    ranked, _ = blend(Ranked(np.array([[0, 1]], np.int32), scores), left, scores, named)
+    assert ranked.places.tolist() == [[1, 0]]

@@ -1,0 +1,82 @@
+"""Business rules and caps at the edge, where they hold on every rung of the ladder."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import xxhash
+
+from tastemaker.candidates import Codes
+from tastemaker.scenes import Caps, Rule, Scene
+from tastemaker_serving.edge.shelf import Shelf
+from tastemaker_serving.stages.rules import REMEMBERED, effects
+
+
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """What the hard rules of a scene that are in force mean for the items of a shelf."""
+
+    banned: frozenset[str]
+    pins: tuple[tuple[int, str], ...]
+    """Wanted place and item id, in the order of the rules."""
+    caps: Caps
+    shelf: Shelf
+    stamp: str
+    """Of the rules in force: a slate that was made under others is not fresh."""
+
+    def pinned(self, refused: Set[str], n: int) -> dict[int, str]:
+        """Which item stands at which of n places, as `stages.rules.pinned` decides it, without those `refused`."""
+        places: dict[int, str] = {}
+        for place, item_id in self.pins:
+            free = next((at for at in range(place, n) if at not in places), None)
+            if free is not None and item_id not in refused and item_id not in places.values():
+                places[free] = item_id
+        return places
+
+    def quotas(self) -> list[Quota]:
+        """The caps of one slate, of which nothing is taken."""
+        of = self.shelf.attributes
+        limited = ((of.categories, self.caps.category), (of.author[:, None], self.caps.author))
+        return [Quota(self.shelf.code_of, groups, most) for groups, most in limited if most is not None]
+
+
+class Quota:
+    """At most `most` items of each group in one slate. Items that the shelf lacks are of no group."""
+
+    def __init__(self, code_of: Mapping[str, int], groups: Codes, most: int) -> None:
+        """Nothing is taken. `groups` (N, K) holds codes, -1 where an item has fewer than K."""
+        self._code_of = code_of
+        self._groups = groups
+        self._most = most
+        self._taken: Counter[int] = Counter()
+
+    def admits(self, item_id: str) -> bool:
+        """Whether there is room for the item."""
+        return all(self._taken[group] < self._most for group in self._groups_of(item_id))
+
+    def take(self, item_id: str) -> None:
+        """Count the item."""
+        self._taken.update(self._groups_of(item_id))
+
+    def _groups_of(self, item_id: str) -> list[int]:
+        code = self._code_of.get(item_id)
+        return [] if code is None else [group for group in self._groups[code].tolist() if group >= 0]
+
+
+def standing(scene: Scene, shelf: Shelf, clock: Callable[[], float] = time.time) -> Standing:
+    """The hard rules of `scene` now."""
+    return _standing(scene.in_force(clock()), scene.caps, shelf)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _standing(rules: tuple[Rule, ...], caps: Caps, shelf: Shelf) -> Standing:
+    found, ids = effects(rules, shelf.attributes), shelf.item_ids
+    banned = frozenset(ids[code] for _, hit in found.bans for code in np.flatnonzero(hit).tolist())
+    pins = tuple((place, ids[code]) for place, code in found.pins)
+    stamp = xxhash.xxh3_64_hexdigest("\0".join(rule.model_dump_json() for rule in rules).encode()) if rules else ""
+    return Standing(banned, pins, caps, shelf, stamp)
