@@ -91,4 +91,4 @@ class Unavailable(TastemakerError):  # noqa: N818
     """A dependency does not answer."""
 
     status = 503
-    retry_after_s = 1.0
+    retry_after_s: float | None = 1.0

@@ -22,11 +22,11 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from tastemaker import scenes, telemetry
+from tastemaker.answers import Problem
 from tastemaker.config import Settings
 from tastemaker.errors import TastemakerError, Unauthorized
 from tastemaker_serving.edge import documents, explanations, routes, search, sessions, shelf, state, users
 from tastemaker_serving.edge.admission import Gate, check_exposure
-from tastemaker_serving.edge.answers import Problem
 from tastemaker_serving.edge.measure import Measured
 from tastemaker_serving.edge.protocol import Protocol
 from tastemaker_serving.edge.traces import Traced

@@ -11,10 +11,10 @@ import msgspec
 from fastapi import Security
 from fastapi.security import HTTPBearer
 
+from tastemaker.answers import Accepted, Alive, Dependency, ItemList, Problem, Readiness
 from tastemaker.events.schema import MAX_EVENTS, EventForm
 from tastemaker.keys import Scope
 from tastemaker.types import Slate, SlateItem
-from tastemaker_serving.edge.answers import Accepted, Alive, Dependency, ItemList, Problem, Readiness
 from tastemaker_serving.edge.parameters import (
     NoParameters,
     SimilarParameters,

@@ -9,13 +9,13 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tastemaker.answers import ExplainedSlate
 from tastemaker.decisions import recent
 from tastemaker.decisions.explanation import Explanation, Fate, Signal, explain
 from tastemaker.decisions.record import Decision
 from tastemaker.errors import InvalidInput, NotFound
 from tastemaker.types import Slate
 from tastemaker_serving.edge import documents, parameters
-from tastemaker_serving.edge.answers import ExplainedSlate
 from tastemaker_serving.edge.documents import Refusal
 from tastemaker_serving.edge.parameters import REQUEST_ID
 from tastemaker_serving.edge.requests import admitted, json_answer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from tastemaker_serving.edge.answers import Problem
+from tastemaker.answers import Problem
 
 REFUSAL = msgspec.json.encode(
     Problem("this is no HTTP request, or its URL is too long", "Send HTTP/1.1; a URL has 65,535 bytes at most")

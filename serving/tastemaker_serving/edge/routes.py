@@ -13,6 +13,7 @@ from redis.exceptions import OutOfMemoryError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tastemaker.answers import Accepted, Alive, Dependency, ItemList, Readiness
 from tastemaker.errors import NotFound, TastemakerError, TooManyRequests, Unavailable
 from tastemaker.events import schema, stream
 from tastemaker.events.trending import EVERYBODY
@@ -21,7 +22,6 @@ from tastemaker.scenes import SIMILAR
 from tastemaker.types import Event
 from tastemaker_serving import wire
 from tastemaker_serving.edge import documents, ladder, parameters
-from tastemaker_serving.edge.answers import Accepted, Alive, Dependency, ItemList, Readiness
 from tastemaker_serving.edge.breaker import Breaker
 from tastemaker_serving.edge.explanations import with_explanation
 from tastemaker_serving.edge.ladder import Rung

@@ -11,13 +11,13 @@ from msgspec import Meta, Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tastemaker.answers import Found
 from tastemaker.errors import InvalidInput
 from tastemaker.metrics import SLATES
 from tastemaker.scenes import SEARCH
 from tastemaker.types import ServedFrom, SlateItem
 from tastemaker_serving import wire
 from tastemaker_serving.edge import documents, forms, ladder, parameters
-from tastemaker_serving.edge.answers import Found
 from tastemaker_serving.edge.ladder import Rung
 from tastemaker_serving.edge.named import rank_named
 from tastemaker_serving.edge.parameters import Id, N

@@ -9,12 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tastemaker import erasure, preferences, profiles
+from tastemaker.answers import Erased, Stored
 from tastemaker.errors import InvalidInput
 from tastemaker.events.schema import MAX_CLOCK_SKEW
 from tastemaker.preferences import Preferences
 from tastemaker.profiles import Profile
 from tastemaker_serving.edge import documents, forms, parameters
-from tastemaker_serving.edge.answers import Erased, Stored
 from tastemaker_serving.edge.requests import admitted, json_answer, json_body, path_id
 
 router = APIRouter()

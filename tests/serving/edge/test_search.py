@@ -8,7 +8,7 @@ import httpx
 import msgspec
 import pytest
 
-from tastemaker_serving.edge.answers import Found
+from tastemaker.answers import Found
 
 from .conftest import FakeRay, free_port, serving, settings_for
 

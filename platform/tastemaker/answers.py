@@ -1,4 +1,4 @@
-"""The JSON that the edge answers with, beside `types.Slate`. FastAPI documents these; msgspec encodes them."""
+"""The JSON that the HTTP API answers with, beside `types.Slate`: the edge encodes these, the client decodes them."""
 
 from __future__ import annotations
 

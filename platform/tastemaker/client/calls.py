@@ -1,0 +1,111 @@
+"""Every call of the HTTP API: how it is sent, and what comes back."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from tastemaker.answers import Accepted, Erased, ExplainedSlate, Found, ItemList, Readiness, Stored
+from tastemaker.decisions.explanation import Explanation
+from tastemaker.events.schema import EventForm
+
+Answer = TypeVar("Answer")
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True)
+class Call(Generic[Answer]):
+    """One request, and the type of its answer."""
+
+    method: str
+    path: str
+    answer: type[Answer]
+    query: Sequence[tuple[str, str]] = ()
+    body: bytes | None = None
+
+
+def recommend(
+    user_id: str,
+    *,
+    n: int | None = None,
+    scene: str | None = None,
+    device: str | None = None,
+    exclude: Iterable[str] = (),
+    force_refresh: bool = False,
+    explain: bool = False,
+) -> Call[ExplainedSlate]:
+    """A personal slate of `n` items, without those in `exclude`. `explain` needs an admin key."""
+    flags = {"force_refresh": force_refresh or None, "explain": explain or None}
+    query = [*_query(n=n, scene=scene, device=device, **flags), *(("exclude", item_id) for item_id in exclude)]
+    return Call("GET", f"/v1/users/{_part(user_id)}/recommendations", ExplainedSlate, query)
+
+
+def similar(item_id: str, *, n: int | None = None, user_id: str | None = None) -> Call[ItemList]:
+    """Items near one item; with a user, in their order and without what they have seen."""
+    return Call("GET", f"/v1/items/{_part(item_id)}/similar", ItemList, _query(n=n, user_id=user_id))
+
+
+def trending(*, n: int | None = None, category: str | None = None) -> Call[ItemList]:
+    """What users take to now, in one category or in all."""
+    return Call("GET", "/v1/trending", ItemList, _query(n=n, category=category))
+
+
+def search(query: str, *, user_id: str | None = None, n: int | None = None) -> Call[Found]:
+    """Items with the words of `query`; with a user, their taste has a say in the order."""
+    return Call("POST", "/v1/search", Found, body=_body(query=query, user_id=user_id, n=n))
+
+
+def send(events: Sequence[EventForm]) -> Call[Accepted]:
+    """Send events, all or none. Each gets an `event_id` where it has none, so that it counts once if sent twice."""
+    named = [event if event.event_id else msgspec.structs.replace(event, event_id=uuid.uuid4().hex) for event in events]
+    return Call("POST", "/v1/events", Accepted, body=_encode(named))
+
+
+def put_profile(user_id: str, *, country: str | None = None, created_at: datetime | None = None) -> Call[Stored]:
+    """Replace what a user's account says of them. `created_at` needs a time zone."""
+    return Call("PUT", f"/v1/users/{_part(user_id)}", Stored, body=_body(country=country, created_at=created_at))
+
+
+def put_preferences(user_id: str, *, categories: Sequence[str] = (), items: Sequence[str] = ()) -> Call[Stored]:
+    """Replace what a new user said they like."""
+    body = _body(categories=list(categories), items=list(items))
+    return Call("PUT", f"/v1/users/{_part(user_id)}/preferences", Stored, body=body)
+
+
+def erase_user(user_id: str) -> Call[Erased]:
+    """Forget a user. Needs an admin key."""
+    return Call("DELETE", f"/v1/users/{_part(user_id)}", Erased)
+
+
+def explain(request_id: str, *, item: str | None = None) -> Call[Explanation]:
+    """How a recent slate came about, and what became of `item`. Needs an admin key."""
+    return Call("GET", f"/v1/requests/{_part(request_id)}", Explanation, _query(item=item))
+
+
+def readiness() -> Call[Readiness]:
+    """What the edge serves, and which of its dependencies answer."""
+    return Call("GET", "/readyz", Readiness)
+
+
+def _part(name: str) -> str:
+    return quote(name, safe="")
+
+
+def _query(**parameters: str | int | bool | None) -> list[tuple[str, str]]:
+    """Parameters that are set; JSON spells booleans as the API does."""
+    return [
+        (name, value if isinstance(value, str) else _encode(value).decode())
+        for name, value in parameters.items()
+        if value is not None
+    ]
+
+
+def _body(**fields: Any) -> bytes:
+    return _encode({name: value for name, value in fields.items() if value is not None})
