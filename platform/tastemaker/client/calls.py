@@ -31,20 +31,29 @@ class Call(Generic[Answer]):
     body: bytes | None = None
 
 
-def recommend(
+def recommend(  # noqa: PLR0913
     user_id: str,
     *,
     n: int | None = None,
     scene: str | None = None,
     device: str | None = None,
+    country: str | None = None,
     exclude: Iterable[str] = (),
     force_refresh: bool = False,
     explain: bool = False,
 ) -> Call[ExplainedSlate]:
     """A personal slate of `n` items, without those in `exclude`. `explain` needs an admin key."""
     flags = {"force_refresh": force_refresh or None, "explain": explain or None}
-    query = [*_query(n=n, scene=scene, device=device, **flags), *(("exclude", item_id) for item_id in exclude)]
+    query = [
+        *_query(n=n, scene=scene, device=device, country=country, **flags),
+        *(("exclude", item_id) for item_id in exclude),
+    ]
     return Call("GET", f"/v1/users/{_part(user_id)}/recommendations", ExplainedSlate, query)
+
+
+def continue_session(item_ids: Sequence[str], *, n: int | None = None) -> Call[ItemList]:
+    """What goes on from the items that an unknown visitor took to in this session, oldest first."""
+    return Call("POST", "/v1/sessions/recommendations", ItemList, body=_body(item_ids=list(item_ids), n=n))
 
 
 def similar(item_id: str, *, n: int | None = None, user_id: str | None = None) -> Call[ItemList]:

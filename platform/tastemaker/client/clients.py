@@ -103,6 +103,7 @@ class Client:
     """
 
     recommend = Now(calls.recommend)
+    continue_session = Now(calls.continue_session)
     similar = Now(calls.similar)
     trending = Now(calls.trending)
     search = Now(calls.search)
@@ -152,6 +153,7 @@ class AsyncClient:
     """As `Client`, for asyncio."""
 
     recommend = Later(calls.recommend)
+    continue_session = Later(calls.continue_session)
     similar = Later(calls.similar)
     trending = Later(calls.trending)
     search = Later(calls.search)

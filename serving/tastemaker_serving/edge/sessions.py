@@ -13,12 +13,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tastemaker import scenes
+from tastemaker.answers import ItemList
 from tastemaker.features import trail as trails
 from tastemaker.metrics import SLATES
 from tastemaker.types import SlateItem
 from tastemaker_serving import wire
 from tastemaker_serving.edge import documents, forms, ladder, parameters
-from tastemaker_serving.edge.answers import ItemList
 from tastemaker_serving.edge.ladder import Rung
 from tastemaker_serving.edge.parameters import Id, N
 from tastemaker_serving.edge.recommend import deadline_of, rank, rungs_of, seen_items, version_of

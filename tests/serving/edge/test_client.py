@@ -47,6 +47,7 @@ def test_reads_are_answered_with_dataclasses(client: Client) -> None:
     assert [item.item_id for item in slate.items] == ["i57", "i56", "i55"]
     assert (slate.user_id, slate.scene, slate.served_from, slate.explanation) == ("7", "home", "ranked", None)
     assert [item.position for item in client.similar("i0", n=2).items] == [0, 1]
+    assert len(client.continue_session(["i0", "i3"], n=5).items) == 5
     assert len(client.trending(n=4, category="Drama").items) == 4
     assert client.search("film 12", n=1).items[0].item_id == "i12"
     assert client.readiness().items == 60
