@@ -14,6 +14,7 @@ import msgspec
 from tastemaker.answers import Accepted, Erased, ExplainedSlate, Found, ItemList, Readiness, Stored
 from tastemaker.decisions.explanation import Explanation
 from tastemaker.events.schema import EventForm
+from tastemaker.events.trending import Window
 
 Answer = TypeVar("Answer")
 
@@ -61,9 +62,11 @@ def similar(item_id: str, *, n: int | None = None, user_id: str | None = None) -
     return Call("GET", f"/v1/items/{_part(item_id)}/similar", ItemList, _query(n=n, user_id=user_id))
 
 
-def trending(*, n: int | None = None, category: str | None = None) -> Call[ItemList]:
-    """What users take to now, in one category or in all."""
-    return Call("GET", "/v1/trending", ItemList, _query(n=n, category=category))
+def trending(
+    *, n: int | None = None, category: str | None = None, window: Window | None = None, country: str | None = None
+) -> Call[ItemList]:
+    """What users take to now, in one category or in all, in one country or everywhere."""
+    return Call("GET", "/v1/trending", ItemList, _query(n=n, category=category, window=window, country=country))
 
 
 def search(query: str, *, user_id: str | None = None, n: int | None = None) -> Call[Found]:
