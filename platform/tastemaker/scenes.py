@@ -23,6 +23,7 @@ PACKAGED: Final = Path(__file__).with_name("scenes.yaml")
 HOME: Final = "home"
 SIMILAR: Final = "similar"
 SEARCH: Final = "search"
+TRENDING: Final = "trending"
 RETRIEVED: Final = tuple(name for name in SOURCES if name != SOURCES[NAMED])
 """Sources that retrieval asks."""
 MAX_PLACE: Final = 99

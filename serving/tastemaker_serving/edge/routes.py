@@ -18,13 +18,14 @@ from tastemaker.errors import NotFound, TastemakerError, TooManyRequests, Unavai
 from tastemaker.events import schema, stream
 from tastemaker.events.trending import EVERYBODY
 from tastemaker.metrics import CLICKS, EVENTS
-from tastemaker.scenes import SIMILAR
+from tastemaker.scenes import SIMILAR, TRENDING
 from tastemaker.types import Event
 from tastemaker_serving import wire
 from tastemaker_serving.edge import documents, ladder, parameters
 from tastemaker_serving.edge.breaker import Breaker
 from tastemaker_serving.edge.explanations import with_explanation
 from tastemaker_serving.edge.ladder import Rung
+from tastemaker_serving.edge.lists import log_list
 from tastemaker_serving.edge.named import rank_named
 from tastemaker_serving.edge.pressure import held_back
 from tastemaker_serving.edge.recommend import deadline_of, recommend, recommend_traced, seen_items, trail_of
@@ -71,6 +72,7 @@ async def get_similar(request: Request) -> Response:
     code = shelf.code_of.get(item_id)
     if code is None:
         raise NotFound(f"no item {item_id!r:.80} in the catalogue", "Use the item_id of a slate or of the item data")
+    query = wire.Query(request_id(request), wanted.user_id or "", SIMILAR, None, edge.length(wanted.n))
     watch = Stopwatch()
     leave_out = {item_id}
     rungs: list[Rung] = [
@@ -81,9 +83,8 @@ async def get_similar(request: Request) -> Response:
     if wanted.user_id is not None:
         leave_out |= seen_items(shelf, await trail_of(edge, watch, wanted.user_id))
         near = [pick for pick in ladder.neighbours_of(shelf, code) if pick.item_id not in leave_out]
-        query = wire.Query(request_id(request), wanted.user_id, SIMILAR, None, edge.length(wanted.n))
         rungs[:0] = await rank_named(edge, watch, query, near, deadline)
-    return _item_list(request, rungs, wanted.n, leave_out, watch)
+    return _item_list(edge, query, rungs, leave_out, watch)
 
 
 @router.get("/v1/trending", **documents.TRENDING)
@@ -101,7 +102,8 @@ async def get_trending(request: Request) -> Response:
         rungs = [("trending", ladder.trending(shelf, hot)), ("segment", ladder.popular_in(shelf, [category]))]
     else:
         raise NotFound(f"unknown category {category!r:.80}", f"Use one of {', '.join(sorted(shelf.popular_in))}")
-    return _item_list(request, rungs, wanted.n, set(), Stopwatch())
+    query = wire.Query(request_id(request), "", TRENDING, None, edge.length(wanted.n))
+    return _item_list(edge, query, rungs, set(), Stopwatch())
 
 
 @router.post(documents.EVENTS_PATH, **documents.EVENTS)
@@ -182,8 +184,8 @@ async def _ask(breaker: Breaker) -> Dependency:
     return Dependency(True)
 
 
-def _item_list(request: Request, rungs: list[Rung], n: int | None, leave_out: set[str], watch: Stopwatch) -> Response:
-    edge = edge_of(request)
-    served_from, items = ladder.climb_down(rungs, edge.length(n), leave_out)
-    degraded = tuple(watch.degraded)
-    return json_answer(ItemList(request_id(request), items, edge.shelf.version, served_from, degraded))
+def _item_list(edge: Edge, query: wire.Query, rungs: list[Rung], leave_out: set[str], watch: Stopwatch) -> Response:
+    version = edge.shelf.version
+    served_from, items = ladder.climb_down(rungs, query.n, leave_out)
+    log_list(edge, query, served_from, items, version, watch)
+    return json_answer(ItemList(query.request_id, items, version, served_from, tuple(watch.degraded)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Annotated, Final
 
 from fastapi import APIRouter
@@ -19,6 +18,7 @@ from tastemaker.types import ServedFrom, SlateItem
 from tastemaker_serving import wire
 from tastemaker_serving.edge import documents, forms, ladder, parameters
 from tastemaker_serving.edge.ladder import Rung
+from tastemaker_serving.edge.lists import log_list
 from tastemaker_serving.edge.named import rank_named
 from tastemaker_serving.edge.parameters import Id, N
 from tastemaker_serving.edge.recommend import deadline_of
@@ -78,7 +78,7 @@ async def post_search(request: Request) -> Response:
     served_from, items = ladder.climb_down(rungs, query.n, set())
     suggestions: tuple[SlateItem, ...] = ()
     if items:
-        _note(edge, query, served_from, items)
+        _note(edge, query, served_from, items, watch)
     else:
         popular: list[Rung] = [
             ("trending", ladder.trending(shelf, edge.trending.hot(shelf))),
@@ -100,8 +100,11 @@ async def post_search(request: Request) -> Response:
     )
 
 
-def _note(edge: Edge, query: wire.Query, served_from: ServedFrom, items: Sequence[SlateItem]) -> None:
-    """Count the slate; of a known user's, the rollout's measurement hears as well."""
+def _note(
+    edge: Edge, query: wire.Query, served_from: ServedFrom, items: tuple[SlateItem, ...], watch: Stopwatch
+) -> None:
+    """Count and log the slate; of a known user's, the rollout's measurement hears as well."""
+    log_list(edge, query, served_from, items, edge.shelf.version, watch)
     SLATES.labels(served_from, query.scene).inc()
     if query.user_id:
         colour = edge.colours.target_of(query.user_id).colour

@@ -20,6 +20,7 @@ from tastemaker.types import SlateItem
 from tastemaker_serving import wire
 from tastemaker_serving.edge import documents, forms, ladder, parameters
 from tastemaker_serving.edge.ladder import Rung
+from tastemaker_serving.edge.lists import log_list
 from tastemaker_serving.edge.parameters import Id, N
 from tastemaker_serving.edge.recommend import deadline_of, rank, rungs_of, seen_items, version_of
 from tastemaker_serving.edge.requests import admitted, json_answer, json_body, request_id
@@ -80,4 +81,5 @@ async def recommend(edge: Edge, query: wire.Query) -> ItemList:
     served_from, items = ladder.climb_down(rungs, query.n, seen_items(edge.shelf, session))
     SLATES.labels(served_from, query.scene).inc()
     version = version_of(edge, served_from, answer, None)
+    log_list(edge, query, served_from, items, version, watch)
     return ItemList(query.request_id, items, version, served_from, tuple(watch.degraded))

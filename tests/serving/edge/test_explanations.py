@@ -120,6 +120,26 @@ async def test_without_redis_slates_go_on_and_explanations_wait(ray: FakeRay, bu
         assert (away.status_code, away.headers["retry-after"]) == (503, "1")
 
 
+async def test_lists_of_every_scene_are_logged(client: httpx.AsyncClient) -> None:
+    answers = [
+        await client.get("/v1/items/i0/similar", params={"n": 3}),
+        await client.get("/v1/items/i0/similar", params={"n": 3, "user_id": "7"}),
+        await client.get("/v1/trending", params={"n": 3}),
+        await client.post("/v1/search", json={"query": "film 7", "n": 3}),
+        await client.post("/v1/sessions/recommendations", json={"item_ids": ["i1"], "n": 3}),
+    ]
+    told = [await explained(client, answer.json()["request_id"]) for answer in answers]
+    assert [(one["scene"], one["user_id"]) for one in told] == [
+        ("similar", ""),
+        ("similar", "7"),
+        ("trending", ""),
+        ("search", ""),
+        ("home", ""),
+    ]
+    for answer, one in zip(answers, told, strict=True):
+        assert [item["item_id"] for item in answer.json()["items"]] == [item["item_id"] for item in one["items"]]
+
+
 async def test_the_call_is_documented(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
     call = document["paths"]["/v1/requests/{request_id}"]["get"]
