@@ -5,7 +5,7 @@ Two consumer groups read each shard side by side, each acknowledging an event wh
 - `online`, within milliseconds: the user's trail, the epoch that outdates their cached slates, the trending counters;
 - `lake`, every few seconds: one Parquet file per shard.
 
-Beside them `catalogue.keeper` brings the changes of the catalogue into the lake.
+Beside them `catalogue.keeper` brings the changes of the catalogue into the lake, and `decisions.keeper` the decisions.
 
 So a lake that stalls never delays the next slate. Either may die at any point: what it had not acknowledged is
 delivered again. Online effects are idempotent (see `online`). A file of the lake is drafted, then promised in the step
@@ -34,6 +34,7 @@ from tenacity import wait_exponential_jitter as backoff
 from tastemaker import metrics
 from tastemaker.catalogue.keeper import keep
 from tastemaker.config import Settings
+from tastemaker.decisions.keeper import keep as keep_decisions
 from tastemaker.errors import NotFound
 from tastemaker.events import observe, online, schema, stream, trending
 from tastemaker.events.stream import GROUPS, LAKE, ONLINE, Entry, Group
@@ -59,7 +60,7 @@ def run(settings: Settings, redis_url: str, stop: threading.Event) -> None:
     with observe.exposed(settings, redis_url, GROUPS):
         shards = _shards(settings, redis_url, stop)
         followers: list[Follower] = [partial(_follow_online, shard=shard) for shard in shards]
-        followers += [partial(_follow_lake, shards=shards), _follow_trends, _keep_catalogue]
+        followers += [partial(_follow_lake, shards=shards), _follow_trends, _keep_catalogue, keep_decisions]
         with ThreadPoolExecutor(len(followers), thread_name_prefix="ingest") as pool:
             following = [pool.submit(follow, settings, redis_url, stop) for follow in followers]
             try:
