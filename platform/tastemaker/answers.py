@@ -64,6 +64,14 @@ class Erased:
 
 
 @dataclass(frozen=True, slots=True)
+class Changed:
+    """Items that the catalogue's log has. `version` rises with every change."""
+
+    item_ids: list[str]
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class Alive:
     """The process answers."""
 

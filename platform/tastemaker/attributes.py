@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from tastemaker import columns
 from tastemaker.candidates import Codes
 from tastemaker.features.tower_inputs import KeyIndex
 from tastemaker.ids import keys_of
+from tastemaker.types import Item
 
 Mask = npt.NDArray[np.bool_]
 
@@ -44,6 +46,30 @@ class Attributes:
             categories,
             pc.fill_null(author.indices, -1).to_numpy().astype(np.int32),
             _published(items),
+        )
+
+    def changed(self, added: Sequence[str], items: Mapping[int, Item]) -> Attributes:
+        """The attributes after a change of the catalogue.
+
+        Args:
+            added: ids of the items that come behind the others, in the order of their codes.
+            items: what items are now, by code; every new one is among them.
+        """
+        first = len(self.author)
+        size = first + len(added)
+        width = max(self.categories.shape[1], *(len(item.categories) for item in items.values()), 0)
+        categories = np.full((size, width), -1, dtype=np.int32)
+        categories[:first, : self.categories.shape[1]] = self.categories
+        author, published = np.resize(self.author, size), np.resize(self.published, size)
+        category_codes, author_codes = dict(self.category_codes), dict(self.author_codes)
+        for code, item in items.items():
+            named = [category_codes.setdefault(name, len(category_codes)) for name in item.categories]
+            categories[code] = -1
+            categories[code, : len(named)] = named
+            author[code] = -1 if item.author is None else author_codes.setdefault(item.author, len(author_codes))
+            published[code] = _moment(item)
+        return Attributes(
+            self.index.extended(added, first), category_codes, author_codes, categories, author, published
         )
 
     def codes_of(self, item_ids: Sequence[str]) -> Codes:
@@ -74,3 +100,9 @@ def _published(items: pa.Table) -> npt.NDArray[np.float64]:
     known = np.isfinite(year)
     first_days = (np.where(known, year, 1970).astype(np.int64) - 1970).astype("datetime64[Y]").astype("datetime64[s]")
     return np.where(np.isfinite(moment), moment, np.where(known, first_days.astype(np.int64), np.nan))
+
+
+def _moment(item: Item) -> float:
+    if item.published_at is not None:
+        return item.published_at.timestamp()
+    return float("nan") if item.release_year is None else datetime(item.release_year, 1, 1, tzinfo=UTC).timestamp()

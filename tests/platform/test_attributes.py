@@ -8,6 +8,7 @@ import pytest
 
 from tastemaker.attributes import Attributes
 from tastemaker.lake import ITEM_SCHEMA
+from tastemaker.types import Item
 
 MORNING = datetime(2026, 3, 1, 8, tzinfo=UTC)
 
@@ -44,3 +45,13 @@ def test_an_item_without_a_time_of_publication_is_as_old_as_its_year(attributes:
 def test_an_empty_catalogue_has_no_attributes() -> None:
     nothing = Attributes.of(ITEM_SCHEMA.empty_table())
     assert nothing.named(["a"], ["War"], ["Ana"]).tolist() == []
+
+
+def test_attributes_change_with_the_catalogue(attributes: Attributes) -> None:
+    new = Item("new", "New", ("Sport", "War", "Love"), author="Cy", published_at=MORNING)
+    after = attributes.changed(["new"], {4: new, 1: Item("b", "b", ("War",), release_year=1970)})
+    assert after.named(["new"], ["Sport"], []).tolist() == [False, False, False, False, True]
+    assert after.named([], ["War"], []).tolist() == [True, True, False, True, True]
+    assert after.named([], [], ["Bo", "Cy"]).tolist() == [False, False, False, False, True]
+    assert after.published[[0, 1, 4]].tolist() == [MORNING.timestamp(), 0, MORNING.timestamp()]
+    assert attributes.named([], ["War"], []).tolist() == [True, False, False, True]

@@ -64,8 +64,8 @@ def parse(body: bytes) -> list[Item]:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"the body is not JSON: {error}", "Send a list of items") from error
-    if not isinstance(document, list):
-        raise InvalidInput(f"the body is {_shown(document)}", "Send a list of items")
+    if not isinstance(document, list) or not document:
+        raise InvalidInput(f"the body is {_shown(document)}", "Send a list of at least one item")
     if len(document) > MAX_ITEMS:
         raise InvalidInput(f"{len(document)} items in one request", f"Send at most {MAX_ITEMS} at a time")
     items: dict[str, int] = {}

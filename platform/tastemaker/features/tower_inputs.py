@@ -33,6 +33,14 @@ class KeyIndex:
         order = np.argsort(keys)
         return cls(keys[order], order.astype(np.int32))
 
+    def extended(self, item_ids: Sequence[str], first: int) -> KeyIndex:
+        """The index with more items, which have the codes from `first` on."""
+        keys = keys_of(item_ids)
+        order = np.argsort(keys)
+        places = np.searchsorted(self.keys, keys[order])
+        codes = (first + order).astype(np.int32)
+        return KeyIndex(np.insert(self.keys, places, keys[order]), np.insert(self.codes, places, codes))
+
     def find(self, keys: Keys) -> npt.NDArray[np.int32]:
         """Codes of `keys`, -1 for those that the catalogue lacks; same shape."""
         if not len(self.keys):

@@ -25,13 +25,13 @@ from tastemaker import scenes, telemetry
 from tastemaker.answers import Problem
 from tastemaker.config import Settings
 from tastemaker.errors import TastemakerError, Unauthorized
-from tastemaker_serving.edge import documents, explanations, routes, search, sessions, shelf, state, users
+from tastemaker_serving.edge import catalogue, documents, explanations, routes, search, sessions, shelf, state, users
 from tastemaker_serving.edge.admission import Gate, check_exposure
 from tastemaker_serving.edge.measure import Measured
 from tastemaker_serving.edge.protocol import Protocol
 from tastemaker_serving.edge.traces import Traced
 
-FAMILIES = (routes.router, search.router, sessions.router, users.router, explanations.router)
+FAMILIES = (routes.router, search.router, sessions.router, users.router, catalogue.router, explanations.router)
 """The HTTP calls, a router for each family of them."""
 
 

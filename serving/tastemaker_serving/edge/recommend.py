@@ -69,8 +69,8 @@ async def _decide(
     target = edge.colours.target_of(query.user_id)
     variant = variant_of(target.version, query.scene, query.device, query.country, query.n, query.exclude)
     found = await _look_up(edge, watch, query, variant, force_refresh=force_refresh)
-    if found.entry is not None and found.fresh and not force_refresh:
-        entry = found.entry
+    entry = found.entry
+    if entry is not None and found.fresh and not force_refresh and _is_whole(edge, entry):
         composed = Composed("cache", entry.items, entry.model_version, origin=entry.request_id)
     else:
         composed = await _compute(edge, watch, query, found, variant, target, deadline)
@@ -134,6 +134,12 @@ async def _look_up(edge: Edge, watch: Stopwatch, query: wire.Query, variant: str
     return found
 
 
+def _is_whole(edge: Edge, entry: Entry) -> bool:
+    """Whether nothing of a cached slate is gone from the catalogue since."""
+    gone = edge.gone
+    return not gone or all(item.item_id not in gone for item in entry.items)
+
+
 async def rank(edge: Edge, watch: Stopwatch, query: wire.Query, deadline: float) -> Answer | None:
     """What the models answer; None when they are away or late."""
     answer: Answer | None = None
@@ -152,12 +158,14 @@ async def _compose(
     excluded = set(query.exclude)
     if answer is not None:
         rungs: list[Rung] = [(answer.slate.served_from, ladder.ranked(answer.slate))]
-        served_from, items = ladder.climb_down(rungs, query.n, excluded)
+        served_from, items = ladder.climb_down(rungs, query.n, edge.leaving_out(excluded))
         if len(items) == query.n:
             return Composed(served_from, items, answer.model_version, answer)
     trail = await trail_of(edge, watch, query.user_id)
     leave_out = excluded | seen_items(edge.shelf, trail)
-    served_from, items = ladder.climb_down(rungs_of(edge, query, answer, entry, trail), query.n, leave_out)
+    served_from, items = ladder.climb_down(
+        rungs_of(edge, query, answer, entry, trail), query.n, edge.leaving_out(leave_out)
+    )
     return Composed(served_from, items, version_of(edge, served_from, answer, entry), answer)
 
 

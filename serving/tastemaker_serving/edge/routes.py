@@ -186,6 +186,6 @@ async def _ask(breaker: Breaker) -> Dependency:
 
 def _item_list(edge: Edge, query: wire.Query, rungs: list[Rung], leave_out: set[str], watch: Stopwatch) -> Response:
     version = edge.shelf.version
-    served_from, items = ladder.climb_down(rungs, query.n, leave_out)
+    served_from, items = ladder.climb_down(rungs, query.n, edge.leaving_out(leave_out))
     log_list(edge, query, served_from, items, version, watch)
     return json_answer(ItemList(query.request_id, items, version, served_from, tuple(watch.degraded)))

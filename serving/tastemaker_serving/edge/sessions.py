@@ -78,7 +78,7 @@ async def recommend(edge: Edge, query: wire.Query) -> ItemList:
     answer = await rank(edge, watch, query, deadline_of(edge))
     session = trails.of_items(query.history, int(time.time()))
     rungs: Iterable[Rung] = rungs_of(edge, query, answer, None, session)
-    served_from, items = ladder.climb_down(rungs, query.n, seen_items(edge.shelf, session))
+    served_from, items = ladder.climb_down(rungs, query.n, edge.leaving_out(seen_items(edge.shelf, session)))
     SLATES.labels(served_from, query.scene).inc()
     version = version_of(edge, served_from, answer, None)
     log_list(edge, query, served_from, items, version, watch)

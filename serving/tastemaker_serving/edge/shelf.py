@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 
 from tastemaker import bundle, columns, ids
 from tastemaker.attributes import Attributes
+from tastemaker.catalogue.tables import version_of
 from tastemaker.demographics import DEMOGRAPHIC, Lists
 from tastemaker_serving.edge.text_index import TextIndex
 
 PARTS = ("items", "neighbours", "neighbour_weights", "popularity")
 
-Codes = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int32]
+
+
+class Either(Set[str]):
+    """Item ids that are in one of two sets, of which neither is copied."""
+
+    def __init__(self, one: Set[str], other: Set[str]) -> None:
+        self._one = one
+        self._other = other
+
+    def __contains__(self, item_id: object) -> bool:
+        return item_id in self._one or item_id in self._other
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._one
+        yield from (item_id for item_id in self._other if item_id not in self._one)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +45,10 @@ class Shelf:
     """The catalogue in code order (N items), its item-to-item table and its popularity lists (codes, best first)."""
 
     version: str
+    path: Path
+    """Of the bundle."""
     item_ids: tuple[str, ...]
+    code_of: Mapping[str, int]
     titles: tuple[str, ...]
     categories: tuple[tuple[str, ...], ...]
     attributes: Attributes
@@ -43,25 +65,14 @@ class Shelf:
     popular_among: Lists
     """By what a profile tells: what is popular among people like that."""
     words: TextIndex
-
-    @cached_property
-    def code_of(self) -> Mapping[str, int]:
-        """The code of each item id."""
-        return {item_id: code for code, item_id in enumerate(self.item_ids)}
+    catalogue_version: int = 0
+    """The version up to which it has the changes of the catalogue (`catalogue.log`)."""
+    gone: frozenset[str] = frozenset()
+    """Items that are in no slate: removed, or not available."""
 
     def codes_of(self, keys: ids.Keys) -> Codes:
         """Codes of hashed item ids (`ids.key_of`), shape (n,); -1 for items outside the catalogue."""
-        sorted_keys, codes = self._key_order
-        if not len(sorted_keys):
-            return np.full(len(keys), -1, dtype=np.int64)
-        places = np.minimum(np.searchsorted(sorted_keys, keys), len(sorted_keys) - 1)
-        return np.where(sorted_keys[places] == keys, codes[places], -1)
-
-    @cached_property
-    def _key_order(self) -> tuple[ids.Keys, Codes]:
-        keys = ids.keys_of(self.item_ids)
-        order = np.argsort(keys)
-        return keys[order], order
+        return self.attributes.index.find(keys)
 
 
 def load(path: Path, version: str | None = None) -> Shelf:
@@ -76,12 +87,16 @@ def load(path: Path, version: str | None = None) -> Shelf:
     opened = bundle.read(path, only=PARTS)
     items = opened.items()
     popularity = opened.json("popularity")
-    shelf = Shelf(
+    item_ids, attributes = tuple(items[columns.ITEM_ID].to_pylist()), Attributes.of(items)
+    unavailable = items.filter(pc.invert(pc.fill_null(items[columns.AVAILABLE], True)))
+    return Shelf(
         version=version or opened.manifest.version,
-        item_ids=tuple(items[columns.ITEM_ID].to_pylist()),
+        path=path,
+        item_ids=item_ids,
+        code_of={item_id: code for code, item_id in enumerate(item_ids)},
         titles=tuple(items[columns.TITLE].to_pylist()),
         categories=tuple(tuple(names or ()) for names in items[columns.CATEGORIES].to_pylist()),
-        attributes=Attributes.of(items),
+        attributes=attributes,
         neighbours=np.array(opened.array("neighbours")),
         neighbour_weights=np.array(opened.array("neighbour_weights")),
         popular=_everything(popularity["overall"], items.num_rows),
@@ -89,10 +104,9 @@ def load(path: Path, version: str | None = None) -> Shelf:
         popular_for=_by_name(popularity["segment"]),
         popular_among=popularity.get(DEMOGRAPHIC, {}),
         words=TextIndex.of(items, popularity["overall"]),
+        catalogue_version=version_of(items),
+        gone=frozenset(unavailable[columns.ITEM_ID].to_pylist()),
     )
-    # Built now rather than by the first request.
-    _ = shelf.code_of, shelf._key_order
-    return shelf
 
 
 def _everything(popular: Iterable[int], items: int) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Set
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import cast
@@ -27,7 +27,7 @@ from tastemaker_serving.edge.colours import Colours
 from tastemaker_serving.edge.decisions import DecisionLog
 from tastemaker_serving.edge.meter import Meter
 from tastemaker_serving.edge.pressure import Pressure
-from tastemaker_serving.edge.shelf import Shelf
+from tastemaker_serving.edge.shelf import Either, Shelf
 from tastemaker_serving.edge.shelves import Shelves
 from tastemaker_serving.edge.trending import Trending
 
@@ -66,6 +66,16 @@ class Edge:
         return wanted or self.settings.serving.funnel.slate
 
     @property
+    def gone(self) -> Set[str]:
+        """Items that are in no slate any more."""
+        return frozenset() if self.shelves.current is None else self.shelves.current.gone
+
+    def leaving_out(self, item_ids: Set[str]) -> Set[str]:
+        """`item_ids`, and those that are gone."""
+        gone = self.gone
+        return Either(item_ids, gone) if gone else item_ids
+
+    @property
     def shelf(self) -> Shelf:
         """The catalogue in memory.
 
@@ -95,7 +105,7 @@ async def opened(
             settings=settings,
             scenes=scenes,
             gate=gate,
-            shelves=Shelves(shelf),
+            shelves=Shelves(shelf, redis, redis_breaker),
             redis=redis,
             redis_breaker=redis_breaker,
             cache=SlateCache(redis, redis_breaker, settings.edge.stale_ttl_s),
@@ -104,6 +114,8 @@ async def opened(
             trending=Trending(redis, redis_breaker),
             pressure=Pressure(redis, redis_breaker, settings.ingest),
         )
+        with suppress(Unavailable):
+            await edge.shelves.refresh()
         background = [
             asyncio.create_task(work, name=name)
             for name, work in (
@@ -111,6 +123,7 @@ async def opened(
                 ("back-pressure", edge.pressure.keep_current()),
                 ("changes of routing", edge.colours.keep_following(redis, redis_breaker)),
                 ("a new catalogue", edge.shelves.keep_current(edge.colours)),
+                ("changes of the catalogue", edge.shelves.keep_stocked()),
                 ("changes of API keys", gate.keep_current(redis, redis_breaker)),
                 ("measuring", meter.keep_flushing()),
                 ("the decision log", edge.decisions.keep_flushing()),

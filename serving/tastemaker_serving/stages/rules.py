@@ -18,8 +18,8 @@ from tastemaker.scenes import Ban, Boost, Pin, Rule
 
 PINNED: Final = 255
 """The source of an item that a rule put in its place; it is none of candidates.SOURCES."""
-REMEMBERED: Final = 64
-"""Sets of rules in force that are kept ready: a few scenes, now and after the next rule began or ended."""
+REMEMBERED: Final = 16
+"""Sets of rules in force that are kept ready: a few scenes, before and after a rule or the catalogue changed."""
 
 
 @dataclass(frozen=True, eq=False)

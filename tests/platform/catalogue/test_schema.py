@@ -34,7 +34,8 @@ def test_an_item_is_what_was_sent_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        (ITEM, "the body is .* Send a list of items"),
+        (ITEM, "the body is .* Send a list of at least one item"),
+        ([], r"the body is \[\]. Send a list of at least one item"),
         ([ITEM, "b"], "item 1: 'b' is not an object. Send item_id, title"),
         ([{"item_id": "a"}], "item 0: title is missing. Send a string of 1 to 1000"),
         ([ITEM | {"titel": "x"}], "item 0: unknown field 'titel'. Known fields are item_id, title, categories"),

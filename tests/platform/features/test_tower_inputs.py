@@ -67,3 +67,15 @@ def test_a_session_is_what_goes_on_without_a_long_pause() -> None:
     minutes = np.array([[90, 40, 25, 3], [0, 90, 45, 40], [0, 0, 20, 10], [0, 0, 0, 0]], dtype=np.float32)
     history = np.array([[1, 2, 3, 4], [-1, 2, 3, 4], [-1, -1, 3, 4], [-1, -1, -1, -1]])
     assert session_lengths(history, np.log1p(minutes / 1440)).tolist() == [3, 0, 2, 0]
+
+
+def test_an_index_grows_by_items_with_codes_of_their_own() -> None:
+    index = KeyIndex.of(CATALOGUE).extended(["new", "newer"], len(CATALOGUE))
+    assert index.find(keys_of(["newer", *CATALOGUE, "new", "unknown"])).tolist() == [
+        len(CATALOGUE) + 1,
+        *range(len(CATALOGUE)),
+        len(CATALOGUE),
+        -1,
+    ]
+    assert KeyIndex.of([]).find(keys_of(["a"])).tolist() == [-1]
+    assert KeyIndex.of([]).extended(["a"], 0).find(keys_of(["a"])).tolist() == [0]

@@ -45,7 +45,8 @@ async def test_the_last_list_outlives_redis(shelf: Shelf, redis_url: str) -> Non
         with pytest.raises(Unavailable):
             await trending.refresh()
         assert [code for code, _ in trending.hot(shelf)] == [3]
-        other = replace(shelf, item_ids=tuple(reversed(shelf.item_ids)))
+        turned = tuple(reversed(shelf.item_ids))
+        other = replace(shelf, item_ids=turned, code_of={item_id: code for code, item_id in enumerate(turned)})
         assert [other.item_ids[code] for code, _ in trending.hot(other)] == ["i3"]
 
 

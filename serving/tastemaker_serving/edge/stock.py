@@ -1,0 +1,114 @@
+"""A bundle's shelf with what became of the catalogue since: items added, changed, gone.
+
+New items get the codes behind the bundle's, as they come: codes are this process's own and never leave it. What they
+are near to is borrowed from their kin (`features.kin`), looked for in a thread; the shelf itself is put together
+between two requests, and replaced as a whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+from redis.asyncio import Redis
+
+from tastemaker import bundle
+from tastemaker.catalogue import log as catalogue_log
+from tastemaker.catalogue import schema
+from tastemaker.catalogue.log import Change
+from tastemaker.features import kin
+from tastemaker.features.kin import Codes, Floats, Relations
+from tastemaker.growing import Growing
+from tastemaker_serving.edge.breaker import Breaker
+from tastemaker_serving.edge.shelf import Shelf
+
+
+class Stock:
+    """`shelf` is up to date as of the last refresh."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+        self._bundled = len(shelf.item_ids)
+        self._neighbours = Growing(shelf.neighbours)
+        self._weights = Growing(shelf.neighbour_weights)
+        self._at_work = asyncio.Lock()
+
+    async def refresh(self, redis: Redis, breaker: Breaker) -> None:
+        """Follow the log of changes once. Raises `Unavailable` when Redis does not answer; all stays as it was."""
+        with breaker:
+            found = await catalogue_log.follow(redis, self.shelf.catalogue_version)
+        if found:
+            # One that changed while the log was read comes twice.
+            await self.apply(list({change.item_id: change for change in found}.values()))
+            version = max(change.version for change in found)
+            self.shelf = replace(self.shelf, catalogue_version=max(version, self.shelf.catalogue_version))
+
+    async def apply(self, changes: Sequence[Change]) -> None:
+        """Put changes, one an item, on the shelf, which may lack others that came before; twice is as good as once."""
+        async with self._at_work:
+            strangers = [change for change in changes if self._is_new(change)]
+            near = await asyncio.to_thread(self._near, strangers) if strangers else None
+            await asyncio.to_thread(self._reword, changes)
+            self.shelf = self._restocked(changes, strangers, near)
+
+    def _is_new(self, change: Change) -> bool:
+        """Whether the bundle has no row of the item."""
+        return change.item is not None and self.shelf.code_of.get(change.item_id, self._bundled) >= self._bundled
+
+    @cached_property
+    def _relations(self) -> Relations:
+        return Relations.of(bundle.read(self.shelf.path, only=kin.PARTS))
+
+    def _near(self, strangers: Sequence[Change]) -> tuple[Codes, Floats]:
+        found = self._relations.kin(schema.to_arrow(strangers))
+        return found.neighbours(self._neighbours.rows[: self._bundled], self._weights.rows[: self._bundled])
+
+    def _reword(self, changes: Sequence[Change]) -> None:
+        self.shelf.words.put([change.item for change in changes if change.item is not None])
+        self.shelf.words.remove([change.item_id for change in changes if change.item is None])
+
+    def _restocked(
+        self, changes: Sequence[Change], strangers: Sequence[Change], near: tuple[Codes, Floats] | None
+    ) -> Shelf:
+        shelf = self.shelf
+        first = len(shelf.item_ids)
+        added = [change.item_id for change in strangers if change.item_id not in shelf.code_of]
+        code_of = {**shelf.code_of, **{item_id: code for code, item_id in enumerate(added, start=first)}}
+        if near is not None:
+            places = np.array([code_of[change.item_id] for change in strangers])
+            self._neighbours.put(places, near[0])
+            self._weights.put(places, near[1])
+        titles, categories = [*shelf.titles, *added], [*shelf.categories, *(() for _ in added)]
+        gone, popular_in = set(shelf.gone), dict(shelf.popular_in)
+        there = [change.item for change in changes if change.item is not None]
+        for change in changes:
+            item = change.item
+            (gone.discard if item is not None and item.available else gone.add)(change.item_id)
+            if item is not None:
+                code = code_of[change.item_id]
+                _move(popular_in, code, categories[code], item.categories)
+                titles[code], categories[code] = item.title, item.categories
+        return replace(
+            shelf,
+            item_ids=(*shelf.item_ids, *added),
+            code_of=code_of,
+            titles=tuple(titles),
+            categories=tuple(categories),
+            attributes=shelf.attributes.changed(added, {code_of[item.item_id]: item for item in there}),
+            neighbours=self._neighbours.rows,
+            neighbour_weights=self._weights.rows,
+            popular=(*shelf.popular, *range(first, len(code_of))),
+            popular_in=popular_in,
+            gone=frozenset(gone),
+        )
+
+
+def _move(popular_in: dict[str, tuple[int, ...]], code: int, before: tuple[str, ...], after: tuple[str, ...]) -> None:
+    """Take an item from the lists of its former categories, and put it at the end of those of its new ones."""
+    for name in set(before).difference(after):
+        popular_in[name] = tuple(each for each in popular_in.get(name, ()) if each != code)
+    for name in set(after).difference(before):
+        popular_in[name] = (*popular_in.get(name, ()), code)
