@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import fsspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 
 from tastemaker.errors import InvalidInput, NotFound
@@ -61,13 +62,16 @@ class Files:
         self._replace(name, lambda stream: pq.write_table(table, stream, compression="zstd"))
 
     def write_all(self, name: str, tables: Iterable[pa.Table]) -> int:
-        """Write `tables`, of which there is one at least, one after another as `write` does; returns their rows."""
+        """Write `tables`, of which there is one at least, one after another as `write` does; returns their rows.
+
+        A name that ends in .csv makes it a CSV file.
+        """
         parts, rows = iter(tables), 0
         first = next(parts)
 
         def fill(stream: BinaryIO) -> None:
             nonlocal rows
-            with pq.ParquetWriter(stream, first.schema, compression="zstd") as writer:
+            with _writer(name, stream, first.schema) as writer:
                 for table in itertools.chain([first], parts):
                     writer.write_table(table)
                     rows += table.num_rows
@@ -142,6 +146,12 @@ class Files:
         except BaseException:
             self.remove(name)
             raise
+
+
+def _writer(name: str, stream: BinaryIO, schema: pa.Schema) -> pq.ParquetWriter | pa.csv.CSVWriter:
+    if name.endswith(".csv"):
+        return pa.csv.CSVWriter(stream, schema)
+    return pq.ParquetWriter(stream, schema, compression="zstd")
 
 
 def _draft_of(file: str) -> str:

@@ -24,6 +24,7 @@ HOME: Final = "home"
 SIMILAR: Final = "similar"
 SEARCH: Final = "search"
 TRENDING: Final = "trending"
+DIGEST: Final = "digest"
 RETRIEVED: Final = tuple(name for name in SOURCES if name != SOURCES[NAMED])
 """Sources that retrieval asks."""
 MAX_PLACE: Final = 99

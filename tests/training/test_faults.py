@@ -12,9 +12,10 @@ import numpy as np
 import psutil
 import pytest
 
+from tastemaker import ray_session
 from tastemaker.config import Settings
 from tastemaker.training import Training
-from tastemaker_training import cluster, loop, worker
+from tastemaker_training import loop, worker
 from tastemaker_training.checkpoints import Storage
 from tastemaker_training.cluster import Run
 from tastemaker_training.hardware import Hardware
@@ -35,7 +36,7 @@ def task(tower_task: Task) -> Task:
 def test_a_killed_worker_goes_on_from_the_last_checkpoint(task: Task, tmp_path: Path) -> None:
     said: list[str] = []
     killer = Killer(at=STEPS // 2)
-    with cluster.session(Settings(home=tmp_path)):
+    with ray_session.session(Settings(home=tmp_path)):
         run = Run("killed", Storage(str(tmp_path / "runs")), Hardware(), Training())
         state = worker.fit(task, run, killer, said.append)
     assert killer.killed, "it ran to its end before it was killed"

@@ -7,6 +7,7 @@ import pytest
 import ray
 import torch
 
+from tastemaker import ray_session
 from tastemaker.config import Settings
 from tastemaker.features.cross import CROSS_FEATURES
 from tastemaker.training import Training
@@ -64,7 +65,7 @@ def test_a_restart_goes_on_where_it_stopped(task: RankerTask) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
 def test_ray_train_fits_the_same_ranker(task: RankerTask, tmp_path: Path) -> None:
     heard: list[dict[str, Any]] = []
-    with cluster.session(Settings(home=tmp_path)):
+    with ray_session.session(Settings(home=tmp_path)):
         run = cluster.Run("ranker", Storage(str(tmp_path)), Hardware(), Training())
         checkpoint = cluster.fit(train_ranker_worker, {"task": ray.put(task)}, run, heard.append, print)
         state = checkpoints.load(checkpoint)

@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tastemaker import ray_session
 from tastemaker.config import Settings
 from tastemaker.training import Training
-from tastemaker_training import cluster, loop, stream, worker
+from tastemaker_training import loop, stream, worker
 from tastemaker_training.checkpoints import Storage
 from tastemaker_training.cluster import Run
 from tastemaker_training.hardware import Hardware
@@ -97,7 +98,7 @@ def test_chunks_follow_one_another_and_are_made_ready_ahead(stage: Stage) -> Non
 def test_ray_fits_what_a_bare_loop_fits(tower_task: Task, tmp_path: Path) -> None:
     heard: list[dict[str, Any]] = []
     bare = loop.fit(tower_task)
-    with cluster.session(Settings(home=tmp_path), Hardware(most=2)):
+    with ray_session.session(Settings(home=tmp_path), 2):
         passes = list(_two_passes(tower_task.stages[0]))
         one = Run("whole", Storage(str(tmp_path / "a")), Hardware(), Training())
         state = worker.fit(tower_task, one, heard.append, print)

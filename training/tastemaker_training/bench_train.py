@@ -22,10 +22,11 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from tastemaker import ray_session
 from tastemaker.config import Settings
 from tastemaker.lake import ITEM_SCHEMA
 from tastemaker.training import Training
-from tastemaker_training import cluster, loop, recipes, worker
+from tastemaker_training import loop, recipes, worker
 from tastemaker_training.checkpoints import Storage
 from tastemaker_training.cluster import Run
 from tastemaker_training.data import Data
@@ -165,7 +166,8 @@ def bare_loop(task: Task) -> tuple[State, list[Told]]:
 def _on_ray(task: Task, workers: int) -> Fit:
     start, told = time.monotonic(), list[Told]()
     hardware = Hardware(workers, workers)
-    with tempfile.TemporaryDirectory(prefix="tastemaker-bench-") as folder, cluster.session(Settings(), hardware):
+    connected = ray_session.session(Settings(), hardware.most)
+    with tempfile.TemporaryDirectory(prefix="tastemaker-bench-") as folder, connected:
         state = worker.fit(task, Run("bench", Storage(folder), hardware, Training()), told.append, print)
     return _measured(task, state, told, time.monotonic() - start)
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -20,16 +16,10 @@ from ray.train.torch import TorchTrainer
 from ray.util.queue import Empty, Queue
 from rich.markup import escape
 
-from tastemaker.config import Settings
 from tastemaker.errors import Unavailable
 from tastemaker.training import Training
 from tastemaker_training.checkpoints import Storage
 from tastemaker_training.hardware import Hardware
-
-ENVIRONMENT = {
-    # Threads that spin while they wait cost tenfold on a machine that does anything else besides.
-    "OMP_WAIT_POLICY": "passive",
-}
 
 
 @dataclass(frozen=True)
@@ -57,43 +47,6 @@ class Died:
 
     rank: int
     cause: str
-
-
-@contextmanager
-def session(settings: Settings, hardware: Hardware | None = None) -> Iterator[None]:
-    """A connection to Ray for the time of a run; a local one is started, and stopped at the end.
-
-    Raises:
-        Unavailable: no cluster answers at `ray_address`.
-    """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    warnings.filterwarnings("ignore", category=DeprecationWarning, module="ray.data.context")  # Ray's own business
-    local: dict[str, Any] = {
-        "include_dashboard": False,
-        "_node_ip_address": "127.0.0.1",
-        # More workers than cores share them.
-        "num_cpus": max(os.cpu_count() or 1, (hardware or Hardware()).most),
-        # Somebody waits for a local run: Ray would have its workers yield to everything else.
-        "_system_config": {"worker_niceness": 0},
-    }
-    try:
-        ray.init(
-            address=settings.ray_address or "local",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": ENVIRONMENT},
-            **({} if settings.ray_address else local),
-        )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise Unavailable(
-            f"Ray at {settings.ray_address or 'this machine'} does not answer: {str(error)[:200]}",
-            "Check RAY_ADDRESS, or unset it for a local Ray",
-        ) from error
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def fit(

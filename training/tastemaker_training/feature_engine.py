@@ -93,8 +93,8 @@ def engine_for(size: int, partitions: int, settings: Settings) -> Iterator[Engin
         return
     from ray.data import DataContext
 
-    from tastemaker_training import cluster
+    from tastemaker import ray_session
 
-    with cluster.session(settings):
+    with ray_session.session(settings):
         DataContext.get_current().enable_progress_bars = False
         yield OnRay(partitions)

@@ -16,7 +16,7 @@ import faiss
 import numpy as np
 import torch
 
-from tastemaker import bundle
+from tastemaker import bundle, ray_session
 from tastemaker.errors import Conflict
 from tastemaker.features.definitions import SERVICE, schema_hash
 from tastemaker.features.store import publish_embeddings
@@ -28,7 +28,7 @@ from tastemaker.promotion import champion_beside, check, promote, verdicts
 from tastemaker.registry import CHALLENGER, CHAMPION, ITEMS, Registry
 from tastemaker.retrieval import flat_index
 from tastemaker.types import ModelRef
-from tastemaker_training import checkpoints, cluster, curves
+from tastemaker_training import checkpoints, curves
 from tastemaker_training.data import Data, read
 from tastemaker_training.incumbent import incumbent
 from tastemaker_training.job import Job
@@ -55,7 +55,7 @@ def train(job: Job) -> tuple[ModelRef, dict[str, Any]]:
     data = read(settings, recipe, job.narrator)
     name = run_name(recipe, data)
     storage = checkpoints.storage(settings, name)
-    with cluster.session(settings, job.hardware):
+    with ray_session.session(settings, job.hardware.most):
         fitted, refreshed = fit_towers(job, data, storage)
         ranking = fit_ranking(job, data, fitted, refreshed, storage)
     with tempfile.TemporaryDirectory(dir=settings.home) as directory:

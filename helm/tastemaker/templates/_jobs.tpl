@@ -28,6 +28,10 @@ spec:
       emptyDir: {medium: Memory, sizeLimit: 1Gi}
 {{- end -}}
 
+{{- define "tastemaker.devices" -}}
+{{- range .devices }} --device {{ . }}{{ end -}}
+{{- end -}}
+
 {{- define "tastemaker.trainCommand" -}}
 tastemaker train --challenger --recipe {{ .recipe }} --workers {{ .workers }}{{ if .gpu }} --gpu{{ end }}
 {{- end -}}

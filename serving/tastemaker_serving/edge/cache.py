@@ -26,7 +26,10 @@ READS = MicroBatch(max_size=64, max_in_flight=2, wait_ms=0)
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
-    """A cached slate. `created` is Unix time in seconds; `request_id` is of the request that computed it."""
+    """A cached slate. `created` is Unix time in seconds; `request_id` is of the request that computed it.
+
+    One that was computed ahead of requests has none, and a `life_s` of its own.
+    """
 
     epoch: int
     created: float
@@ -34,6 +37,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     segment: str | None
     items: tuple[SlateItem, ...]
     request_id: str = ""
+    life_s: int = 0
 
 
 class Found(NamedTuple):
@@ -44,7 +48,7 @@ class Found(NamedTuple):
     fresh: bool = False
 
 
-_encode = msgspec.msgpack.Encoder().encode
+encode_entry = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Entry).decode
 
 
@@ -73,7 +77,8 @@ class SlateCache:
         entry = _entry(blob)
         if entry is None:
             return Found(epoch)
-        return Found(epoch, entry, entry.epoch == epoch and self._clock() - entry.created < ttl_s)
+        age_s = self._clock() - entry.created
+        return Found(epoch, entry, entry.epoch == epoch and age_s < (entry.life_s or ttl_s))
 
     async def close(self) -> None:
         """Break off the reads under way."""
@@ -84,7 +89,7 @@ class SlateCache:
         if not ttl_s:
             return
         with self._breaker:
-            await self._redis.set(slate_key(user_id, variant), _encode(entry), ex=max(ttl_s, self._stale_ttl_s))
+            await self._redis.set(slate_key(user_id, variant), encode_entry(entry), ex=max(ttl_s, self._stale_ttl_s))
 
     async def _mget(self, pairs: list[tuple[str, str]]) -> list[tuple[bytes | None, ...]]:
         with self._breaker:
