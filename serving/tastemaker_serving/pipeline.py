@@ -175,6 +175,10 @@ async def recommend(
             codes = pick(candidates.codes, ranked.places, -1)
         listed = Listed.of(codes, relevance, requests.excluded, requests.shown)
         slates = by_scene.arranged(listed, groups, model.attributes, model.unit_vectors, requests.n, requests.now)
+        traced = None
+        if requests.traced:
+            left_out = by_scene.left_out(listed, groups, model.attributes, slates.codes, requests.now)
+            traced = Traced(candidates, every, (*candidates.dropped, *left_out))
     with clock.stage("reasons"):
         because = liked_neighbours(model, slates.codes, history, done)
     places = pick(ranked.places, slates.places, -1)
@@ -187,7 +191,7 @@ async def recommend(
         segment=segment,
         served_from=["ranked" if by_ranker else "candidates" for by_ranker in is_ranked.tolist()],
         degraded=silent + degraded,
-        traced=Traced(candidates, every, candidates.dropped) if requests.traced else None,
+        traced=traced,
     )
 
 

@@ -84,7 +84,7 @@ class Comparison:
 
 def is_whole(decision: Decision) -> bool:
     """Whether it can be run again: traced, and with nothing that failed or ran late, which no replay can repeat."""
-    return decision.trace is not None and decision.served_from == "ranked" and not decision.degraded
+    return decision.trace is not None and not decision.degraded
 
 
 def rerun(bundle: Bundle, settings: Settings, decisions: Iterable[Decision]) -> Iterator[Rerun]:

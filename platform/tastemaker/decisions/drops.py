@@ -16,6 +16,7 @@ EXCLUDED: Final = "excluded"
 RETRIEVAL: Final = "retrieval"
 RULES: Final = "rules"
 RANKING: Final = "ranking"
+CAPS: Final = "caps"
 RERANKING: Final = "re-ranking"
 
 

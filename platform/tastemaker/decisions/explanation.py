@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from tastemaker.decisions.drops import EXCLUDED, RANKING, RERANKING, RETRIEVAL, SEEN
+from tastemaker.decisions.drops import CAPS, EXCLUDED, RANKING, RERANKING, RETRIEVAL, RULES, SEEN
 from tastemaker.decisions.record import Decision, Dropped, Trace
 from tastemaker.features import trail
 from tastemaker.ids import key_of
@@ -162,6 +162,9 @@ def _taken(decision: Decision, drop: Dropped, item_id: str) -> Fate:
         SEEN: _seen(decision.trace, item_id) or "The user has had it.",
         EXCLUDED: "The caller excluded it.",
         RETRIEVAL: f"Proposed, but beyond the {len(decision.trace.candidates):,} candidates that go on.",
+        RULES: f"The rule {drop.why!r} bans it.",
+        CAPS: f"The slate may have {drop.why}, and has them.",
+        RERANKING: _passed_over(value),
         RANKING: f"Beyond the {decision.trace.ranked} best that the ranker let go on.",
     }
     why = words.get(drop.stage, f"The stage {drop.stage}{cause} dropped it{judged}.")
@@ -179,8 +182,12 @@ def _outranked(decision: Decision, trace: Trace, item_id: str) -> Fate:
         last = trace.scores_of()[trace.ranked - 1] if trace.ranked else np.nan
         why = f"{_ranked(decision, at)}; the best {trace.ranked} go on, the last of them with {last:.4g}."
         return _of_candidate(trace, at, Fate(item_id, RANKING, why, value=float(at + 1)))
-    why = f"{_ranked(decision, at)}, but in re-ranking others took the places: better ones, or more unlike one another."
-    return _of_candidate(trace, at, Fate(item_id, RERANKING, why, value=float(at + 1)))
+    return _of_candidate(trace, at, Fate(item_id, RERANKING, f"{_passed_over(None)} {_ranked(decision, at)}."))
+
+
+def _passed_over(place: float | None) -> str:
+    stood = "" if place is None else f"It stood {ordinal(int(place))} with what rules, freshness and repetition add. "
+    return f"{stood}Others took the places: better ones, or more unlike one another."
 
 
 def _of_candidate(trace: Trace, at: int | None, fate: Fate) -> Fate:
@@ -202,7 +209,7 @@ def _of_candidate(trace: Trace, at: int | None, fate: Fate) -> Fate:
 def _ranked(decision: Decision, at: int) -> str:
     trace = decision.trace
     assert trace is not None
-    by = "by retrieval, the ranker being away" if decision.served_from == "candidates" else "by the ranker"
+    by = "in the order of retrieval" if decision.served_from == "candidates" else "by the ranker"
     return f"{ordinal(at + 1)} of {len(trace.candidates):,} {by}, with a score of {trace.scores_of()[at]:.4g}"
 
 

@@ -13,10 +13,11 @@ import numpy.typing as npt
 import torch
 
 from tastemaker.attributes import Attributes
-from tastemaker.candidates import Candidates, Mask
+from tastemaker.candidates import Candidates, Codes, Mask
 from tastemaker.decisions.drops import RULES, Drop
 from tastemaker.scenes import Scene, Scenes
 from tastemaker_serving.stages import rules
+from tastemaker_serving.stages.left_out import left_out as of_scene
 from tastemaker_serving.stages.rules import Effects
 from tastemaker_serving.stages.slate import Arranged, Listed, arrange
 
@@ -82,3 +83,18 @@ def arranged(
             part.pinned,
         )
     return whole
+
+
+def left_out(listed: Listed, groups: Sequence[Group], attributes: Attributes, slates: Codes, now: float) -> list[Drop]:
+    """What re-ranking left out of all B slates (B, n), see `left_out.left_out`; asked where they are traced."""
+    drops = []
+    for group in groups:
+        rows = group.rows
+        for part in of_scene(group.scene, group.effects, attributes, listed.rows(rows), slates[rows], now):
+            codes, values = np.full(listed.codes.shape, -1, dtype=np.int32), None
+            codes[rows] = part.codes
+            if part.values is not None:
+                values = np.zeros(listed.codes.shape, dtype=np.float32)
+                values[rows] = part.values
+            drops.append(replace(part, codes=codes, values=values))
+    return drops

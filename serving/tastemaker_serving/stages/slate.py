@@ -71,7 +71,7 @@ def arrange(
     wanted = pinned(effects.pins, listed.refused, n)
     codes = _with_pins(listed.codes, wanted)
     relevance = np.full(codes.shape, -np.inf, dtype=np.float32)
-    relevance[:, : listed.codes.shape[1]] = _relevance(scene, effects, attributes, listed, now)
+    relevance[:, : listed.codes.shape[1]] = adjusted(scene, effects, attributes, listed, now)
     places = choose(
         relevance,
         _novelty(scene.diversity, unit_vectors, codes, n),
@@ -84,7 +84,8 @@ def arrange(
     return Arranged(chosen, np.where(places < listed.codes.shape[1], places, np.int32(-1)), is_pinned)
 
 
-def _relevance(scene: Scene, effects: Effects, attributes: Attributes, listed: Listed, now: float) -> Floats:
+def adjusted(scene: Scene, effects: Effects, attributes: Attributes, listed: Listed, now: float) -> Floats:
+    """The relevance (B, R) with all that rules, freshness and repetition add to it."""
     relevance = scaled(listed.relevance)
     if effects.lift is not None:
         relevance += effects.lift[listed.codes]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tastemaker.decisions.drops import EXCLUDED, RETRIEVAL, SEEN
+from tastemaker.decisions.drops import CAPS, EXCLUDED, RETRIEVAL, RULES, SEEN
 from tastemaker.decisions.record import Decision, Dropped, Shown, Trace
 from tastemaker.features import trail
 from tastemaker.ids import key_of
@@ -32,8 +32,9 @@ def trace() -> Trace:
             Dropped(SEEN, ["had"]),
             Dropped(EXCLUDED, ["no"]),
             Dropped(RETRIEVAL, ["late"]),
-            Dropped("rule", ["banned"], why="no horror"),
-            Dropped("cap", ["c2"], [3.0], why="category Drama"),
+            Dropped(RULES, ["banned"], why="no horror"),
+            Dropped(CAPS, ["c2"], why="at most 3 of one category"),
+            Dropped("quality", ["c4"], [0.5], why="blurred"),
         ],
         slate=["c1", "c0"],
         country="DE",

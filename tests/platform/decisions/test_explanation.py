@@ -13,9 +13,14 @@ from .examples import decision, trace
         ("c1", "shown", "1st of 3, from als. 2nd of 6 by the ranker, with a score of 0.4."),
         ("p", "shown", "3rd of 3, from popular: no candidate of the models, but a later rung"),
         ("c5", "ranking", "6th of 6 by the ranker, with a score of 0; the best 4 go on, the last of them with 0.2."),
-        ("c3", "re-ranking", "4th of 6 by the ranker, with a score of 0.2, but in re-ranking others took the places"),
-        ("c2", "cap", "The stage cap (category Drama) dropped it at 3. 3rd of 6 by the ranker"),
-        ("banned", "rule", "The stage rule (no horror) dropped it."),
+        (
+            "c3",
+            "re-ranking",
+            "Others took the places: better ones, or more unlike one another. 4th of 6 by the ranker",
+        ),
+        ("c2", "caps", "The slate may have at most 3 of one category, and has them. 3rd of 6 by the ranker"),
+        ("c4", "quality", "The stage quality (blurred) dropped it at 0.5. 5th of 6 by the ranker"),
+        ("banned", "rules", "The rule 'no horror' bans it."),
         ("had", "seen", "last on 2027-01-15 07:59 UTC with a preference of +1."),
         ("old", "seen", "with a preference of -0.5."),
         ("no", "excluded", "The caller excluded it."),
@@ -33,7 +38,7 @@ def test_every_item_has_the_fate_that_it_met(item_id: str, stage: str, words: st
 def test_an_item_is_told_with_its_signals_and_their_ranks() -> None:
     fate = fate_of(decision(traced=trace()), "c2")
     assert fate.signals == {"two_tower": Signal(1.0, 3), "als": Signal(4.0, 2)}
-    assert (fate.rank, fate.source, fate.value) == (3, "als", 3.0)
+    assert (fate.rank, fate.source, fate.value) == (3, "als", None)
     assert fate.score == pytest.approx(0.3)
 
 
@@ -45,8 +50,9 @@ def test_a_slate_counts_what_each_stage_dropped() -> None:
         "seen": 1,
         "excluded": 1,
         "retrieval": 1,
-        "rule": 1,
-        "cap": 1,
+        "rules": 1,
+        "caps": 1,
+        "quality": 1,
         "re-ranking": 1,
     }
     assert [(item.item_id, item.position, item.rank, item.propensity) for item in told.items] == [
@@ -59,7 +65,7 @@ def test_a_slate_counts_what_each_stage_dropped() -> None:
 
 
 def test_a_slate_in_retrieval_order_says_so() -> None:
-    assert "2nd of 6 by retrieval" in fate_of(decision(traced=trace(), served_from="candidates"), "c1").why
+    assert "2nd of 6 in the order of retrieval" in fate_of(decision(traced=trace(), served_from="candidates"), "c1").why
 
 
 def test_without_full_detail_only_what_was_shown_is_known() -> None:
