@@ -181,6 +181,14 @@ def test_kuberay_is_told_the_ray_of_the_image(render: Any) -> None:
     assert training["spec"]["jobTemplate"]["rayClusterSpec"]["rayVersion"] == RAY_VERSION
 
 
+def test_an_edge_reads_its_keys_from_a_secret(render: Any) -> None:
+    pod = render({"edge": {"keysSecret": "our-keys"}}).get("Deployment", "edge")["spec"]["template"]["spec"]
+    file = next(it["value"] for it in pod["containers"][0]["env"] if it["name"] == "TASTEMAKER_EDGE__KEYS_FILE")
+    mount = next(it for it in pod["containers"][0]["volumeMounts"] if it["name"] == "keys")
+    assert file == f"{mount['mountPath']}/keys.json"
+    assert {"name": "keys", "secret": {"secretName": "our-keys"}} in pod["volumes"]
+
+
 def test_pods_are_made_anew_when_their_settings_change(render: Any) -> None:
     for name in ("edge", "ingest", "operator"):
         sums = [
