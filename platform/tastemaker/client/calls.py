@@ -11,10 +11,11 @@ from urllib.parse import quote
 
 import msgspec
 
-from tastemaker.answers import Accepted, Erased, ExplainedSlate, Found, ItemList, Readiness, Stored
+from tastemaker.answers import Accepted, Changed, Erased, ExplainedSlate, Found, ItemList, Readiness, Stored
 from tastemaker.decisions.explanation import Explanation
 from tastemaker.events.schema import EventForm
 from tastemaker.events.trending import Window
+from tastemaker.types import Item
 
 Answer = TypeVar("Answer")
 
@@ -94,6 +95,16 @@ def put_preferences(user_id: str, *, categories: Sequence[str] = (), items: Sequ
 def erase_user(user_id: str) -> Call[Erased]:
     """Forget a user. Needs an admin key."""
     return Call("DELETE", f"/v1/users/{_part(user_id)}", Erased)
+
+
+def put_items(items: Sequence[Item]) -> Call[Changed]:
+    """Add items or replace what is known of them, all or none. Needs an admin key."""
+    return Call("PUT", "/v1/items", Changed, body=_encode(items))
+
+
+def remove_item(item_id: str) -> Call[Changed]:
+    """Remove an item: it is in no slate any more. Needs an admin key."""
+    return Call("DELETE", f"/v1/items/{_part(item_id)}", Changed)
 
 
 def explain(request_id: str, *, item: str | None = None) -> Call[Explanation]:

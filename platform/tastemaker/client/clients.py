@@ -111,6 +111,8 @@ class Client:
     put_profile = Now(calls.put_profile)
     put_preferences = Now(calls.put_preferences)
     erase_user = Now(calls.erase_user)
+    put_items = Now(calls.put_items)
+    remove_item = Now(calls.remove_item)
     explain = Now(calls.explain)
     readiness = Now(calls.readiness)
 
@@ -161,6 +163,8 @@ class AsyncClient:
     put_profile = Later(calls.put_profile)
     put_preferences = Later(calls.put_preferences)
     erase_user = Later(calls.erase_user)
+    put_items = Later(calls.put_items)
+    remove_item = Later(calls.remove_item)
     explain = Later(calls.explain)
     readiness = Later(calls.readiness)
 

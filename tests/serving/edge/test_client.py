@@ -15,7 +15,7 @@ import pytest
 from redis import Redis
 
 from tastemaker import keys
-from tastemaker.client import AsyncClient, Client, EventForm, calls
+from tastemaker.client import AsyncClient, Client, EventForm, Item, calls
 from tastemaker.client.calls import Call
 from tastemaker.client.clients import Later, Now
 from tastemaker.config import Settings
@@ -73,6 +73,13 @@ def test_users_are_told_of_and_forgotten(client: Client, redis_url: str) -> None
     assert client.erase_user("7").keys == 2
     with Redis.from_url(redis_url) as redis:
         assert not redis.exists(trail_key("7"))
+
+
+def test_the_catalogue_changes(client: Client) -> None:
+    new = Item("new", "A New Film", categories=("Drama",), published_at=datetime(2026, 1, 1, tzinfo=UTC))
+    assert client.put_items([new]).item_ids == ["new"]
+    assert client.search("new film").items[0].item_id == "new"
+    assert client.remove_item("new").item_ids == ["new"]
 
 
 def test_refusals_are_the_errors_that_the_api_names(client: Client, url: str) -> None:
