@@ -65,6 +65,7 @@ def append(redis: Redis, by_user: Mapping[str, Sequence[Delivery]], settings: Se
     script = redis.register_script(APPLY)
     limits = [settings.ingest.trail_length * RECORD.itemsize, settings.ingest.dedupe_s]
     with redis.pipeline(transaction=False) as pipe:
+        pipe.scripts.add(script)  # so that it is loaded; calling the script itself takes longer than all the rest
         for user_id, deliveries in by_user.items():
             claim = f"tm:{{{user_id}}}:event:"
             keys = [trail_key(user_id), epoch_key(user_id), profiles.records.key(user_id)]
@@ -73,7 +74,7 @@ def append(redis: Redis, by_user: Mapping[str, Sequence[Delivery]], settings: Se
                 _pack(key_of(record.item_id), record.timestamp // 1_000_000, preference)
                 for record, preference, _ in deliveries
             ]
-            script(keys, [*limits, *records], client=pipe)
+            pipe.evalsha(script.sha, len(keys), *keys, *limits, *records)
         return pipe.execute()
 
 
