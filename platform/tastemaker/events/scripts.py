@@ -35,13 +35,25 @@ for i = 4, #ARGV do
   if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1) == 0 then return 0 end
 end
 for i = 4, #ARGV do redis.call('XACK', KEYS[1], ARGV[1], ARGV[i]) end
-redis.call('HINCRBY', KEYS[2], ARGV[1], ARGV[3])
-if ARGV[2] ~= '' then redis.call('RPUSH', KEYS[3], ARGV[2]) end
+if ARGV[2] ~= '' then
+  redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
+else
+  redis.call('HINCRBY', KEYS[2], ARGV[1], ARGV[3])
+end
 return 1
 """
 
-# Removes the entries that all groups, those of ARGV among them, have acknowledged. KEYS: stream, published, finished.
-# Where nothing is left everything is finished: that sets right what somebody else has removed or added.
+# Keeps a promise, whose events then are finished. KEYS: finished, files. ARGV: group, file.
+KEEP = """
+local number = redis.call('HGET', KEYS[2], ARGV[2])
+if number then
+  redis.call('HDEL', KEYS[2], ARGV[2])
+  redis.call('HINCRBY', KEYS[1], ARGV[1], number)
+end
+"""
+
+# Removes the entries that all groups, those of ARGV among them, have acknowledged. KEYS: stream, published, finished,
+# files. Where nothing is left everything is finished: that sets right what somebody else has removed or added.
 TRIM = """
 local function field(group, name)
   for i = 1, #group, 2 do if group[i] == name then return group[i + 1] end end
@@ -61,7 +73,7 @@ for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
 end
 for _, name in ipairs(ARGV) do if not joined[name] then return 0 end end
 local removed = redis.call('XTRIM', KEYS[1], 'MINID', string.format('%.0f-%.0f', first, sequence))
-if redis.call('XLEN', KEYS[1]) == 0 then
+if redis.call('XLEN', KEYS[1]) == 0 and redis.call('EXISTS', KEYS[4]) == 0 then
   local published = redis.call('GET', KEYS[2]) or 0
   for _, name in ipairs(ARGV) do redis.call('HSET', KEYS[3], name, published) end
 end

@@ -20,7 +20,7 @@ from redis.asyncio import Redis as AsyncRedis
 
 from tastemaker.events import schema
 from tastemaker.events.schema import Record, Refused
-from tastemaker.events.scripts import COMMIT, FINISH, PUBLISH, TRIM
+from tastemaker.events.scripts import COMMIT, FINISH, KEEP, PUBLISH, TRIM
 from tastemaker.ids import key_of
 from tastemaker.types import Event
 
@@ -123,7 +123,7 @@ def shards_in_use(redis: Redis, shards: int) -> list[int]:
 def trim(redis: Redis, shard: int, groups: Collection[str]) -> int:
     """Remove what every group of the shard, `groups` among them, has acknowledged; returns the entries removed."""
     key = stream_key(shard)
-    keys = [key, f"{key}:published", f"{key}:finished"]
+    keys = [key, f"{key}:published", f"{key}:finished", f"{key}:files"]
     return int(cast("int", redis.eval(TRIM, len(keys), *keys, *groups)))
 
 
@@ -179,10 +179,10 @@ class Group:
         return int(cast("int", self._redis.eval(FINISH, len(keys), *keys, *arguments)))
 
     def commit(self, entries: Sequence[Entry], file: str) -> bool:
-        """Say in one step that the work on `entries` is done and that `file` (empty: none) has it.
+        """Acknowledge `entries` and promise that `file` (empty: none) has them, in one step.
 
-        False, and nothing changed, where another process did some of that work. A `file` stays in `promised` until
-        `keep`, so that whoever dies in between leaves the rest to others.
+        False, and nothing changed, where another process did some of that work. A `file` stays in `promised`, and its
+        events in the backlog, until `keep`; so whoever dies in between leaves the rest to others.
         """
         keys = [self._key, f"{self._key}:finished", f"{self._key}:files"]
         size = sum(entry.size for entry in entries)
@@ -191,11 +191,11 @@ class Group:
 
     def promised(self) -> list[str]:
         """Files of `commit` that are not known to be in their place."""
-        return [file.decode() for file in cast("list[bytes]", self._redis.lrange(f"{self._key}:files", 0, -1))]
+        return sorted(file.decode() for file in cast("list[bytes]", self._redis.hkeys(f"{self._key}:files")))
 
     def keep(self, file: str) -> None:
         """Say that a promised file is in its place."""
-        self._redis.lrem(f"{self._key}:files", 0, file)
+        self._redis.eval(KEEP, 2, f"{self._key}:finished", f"{self._key}:files", self.name, file)
 
     def rewind(self) -> None:
         """Begin again with what was not acknowledged: after an error, or when Redis lost the group."""

@@ -155,9 +155,15 @@ async def test_a_file_has_only_what_nobody_else_has_filed(redis: Redis, redis_ur
     left = one.read(5)
     assert ids(left) == ["e2"]
     assert one.commit(left, "mine")
-    assert one.promised() == ["theirs", "mine"]
-    one.keep("theirs")
+    assert one.promised() == ["mine", "theirs"]
+    assert stream.backlog(redis, 1, ["g"]) == {"g": 2}
+    for reader in (one, other):
+        reader.keep("theirs")
     assert other.promised() == ["mine"]
+    assert stream.backlog(redis, 1, ["g"]) == {"g": 1}
+    stream.trim(redis, 0, ["g"])
+    one.keep("mine")
+    assert stream.backlog(redis, 1, ["g"]) == {"g": 0}
 
 
 async def test_an_entry_goes_when_all_groups_are_done_with_it(redis: Redis, redis_url: str) -> None:
