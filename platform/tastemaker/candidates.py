@@ -53,6 +53,14 @@ class Proposals:
 
 
 @dataclass(frozen=True)
+class Explored:
+    """What the explore source drew, highest first, and how likely each item was to get into the slate; -1 pads."""
+
+    codes: Codes  # (B, E)
+    chance: Floats  # (B, E)
+
+
+@dataclass(frozen=True)
 class Candidates:
     """What the ranker is to choose from, with all that retrieval knows of it."""
 
@@ -61,6 +69,7 @@ class Candidates:
     signals: Floats  # (S, B, C) what each of features.cross.SIGNALS says of it
     dropped: tuple[Drop, ...] = ()  # what retrieval and filters took away, where that is traced
     silent: tuple[str, ...] = ()  # names of the sources that failed or ran late
+    explored: Explored | None = None
 
 
 def unite(nearest: Codes, others: Mapping[int, Codes], limit: int) -> Proposals:
@@ -110,8 +119,8 @@ class Named:
 
 
 def shares_of(sources: Mapping[str, float]) -> Shares:
-    """The shares of a scene, whose sources go by their names, in the order of SOURCES."""
-    return {place: sources[name] for place, name in enumerate(SOURCES) if sources.get(name, 0.0) > 0}
+    """The shares of a scene, whose sources go by their names. Their lists stand in this order behind the search's."""
+    return {SOURCES.index(name): share for name, share in sources.items() if share > 0}
 
 
 def places(shares: Shares, source: int, limit: int) -> int:

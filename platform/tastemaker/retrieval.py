@@ -20,6 +20,7 @@ import torch
 from tastemaker.candidates import (
     ALS,
     CONTENT,
+    EXPLORE,
     ITEM_TO_ITEM,
     POPULAR,
     SESSION,
@@ -27,6 +28,7 @@ from tastemaker.candidates import (
     TWO_TOWER,
     Candidates,
     Codes,
+    Explored,
     Floats,
     Named,
     Proposals,
@@ -40,6 +42,7 @@ from tastemaker.candidates import (
 )
 from tastemaker.decisions.drops import Drop
 from tastemaker.errors import Unavailable
+from tastemaker.exploration import DRAWN, Exploring
 from tastemaker.features import cross
 from tastemaker.features.cross import SIGNALS
 from tastemaker.features.fold_in import ItemFactors
@@ -95,6 +98,8 @@ class Wanted:
     scene: Codes  # (B,) whose shares hold: position in those of the batch
     people: Sequence[Person] = ()  # B, or none where nothing is known of anybody
     traced: bool = False  # whether `Candidates.dropped` is wanted
+    exploring: Exploring | None = None
+    scenes: Sequence[str] = ()  # those that `scene` counts
     named: Named | None = None
 
 
@@ -112,6 +117,7 @@ class Heard:
 
     proposed: Codes  # (B, k) best first
     opinions: Mapping[str, Opinion] = field(default_factory=dict)  # by name of a signal (features.cross.SIGNALS)
+    explored: Explored | None = None
 
 
 Source = Callable[[Wanted, int], Heard]
@@ -253,6 +259,8 @@ def lengths(shares: Sequence[Shares], wanted: Wanted, limit: int) -> dict[int, i
     # The search stands in for what filters may take away.
     spare = wanted.seen.shape[1] + wanted.excluded.shape[1]
     most[TWO_TOWER] = limit + spare if any(TWO_TOWER in one for one in shares) else 0
+    if wanted.exploring is not None:
+        most[EXPLORE] = DRAWN
     return {source: length for source, length in most.items() if length or source in TELLING}
 
 
@@ -296,7 +304,8 @@ def candidates(
         for name, opinion in said.opinions.items():
             signals[SIGNALS.index(name)] = opinion.of(proposals.codes)
     signals[:, proposals.codes < 0] = 0.0
-    return Candidates(proposals.codes, proposals.source, signals, dropped, tuple(silent))
+    explored = heard[EXPLORE].explored if EXPLORE in heard else None
+    return Candidates(proposals.codes, proposals.source, signals, dropped, tuple(silent), explored)
 
 
 def _united(proposed: Mapping[int, Codes], shares: Shares, limit: int, rows: int) -> Proposals:
@@ -304,8 +313,10 @@ def _united(proposed: Mapping[int, Codes], shares: Shares, limit: int, rows: int
     others = {
         source: proposed[source][:, : places(shares, source, limit)]
         for source in shares
-        if source != TWO_TOWER and source in proposed
+        if source not in (TWO_TOWER, EXPLORE) and source in proposed
     }
+    if EXPLORE in proposed:  # its share is of the slate
+        others[EXPLORE] = proposed[EXPLORE]
     return unite(np.empty((rows, 0), dtype=np.int32) if nearest is None else nearest, others, limit)
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from tastemaker.candidates import NAMED, SOURCES
+from tastemaker.candidates import EXPLORE, NAMED, SOURCES
 from tastemaker.config import Section, Settings
 from tastemaker.errors import InvalidInput
 
@@ -25,7 +25,7 @@ SIMILAR: Final = "similar"
 SEARCH: Final = "search"
 TRENDING: Final = "trending"
 DIGEST: Final = "digest"
-RETRIEVED: Final = tuple(name for name in SOURCES if name != SOURCES[NAMED])
+RETRIEVED: Final = tuple(name for source, name in enumerate(SOURCES) if source not in (NAMED, EXPLORE))
 """Sources that retrieval asks."""
 MAX_PLACE: Final = 99
 """The last place of the longest slate."""
@@ -83,6 +83,9 @@ class Explore(Section):
 
     share: float = Field(0.0, ge=0, le=1, description="of the places of a slate")
     shown: int = Field(100, ge=1, description="an item that was shown so often is explored no more")
+    uncertainty: float = Field(
+        0.3, gt=0, description="nor one whose click rate is known so well: standard deviation over mean, both posterior"
+    )
 
 
 class _Rule(Section):

@@ -22,15 +22,18 @@ from redis.asyncio import Redis
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tastemaker import bundle, config, ids, retrieval, scenes, telemetry
+from tastemaker import bundle, columns, config, ids, retrieval, scenes, telemetry
 from tastemaker.candidates import SOURCES, Candidates, Codes, shares_of
 from tastemaker.errors import Unavailable
+from tastemaker.exploration import exploring
 from tastemaker.features import trail
 from tastemaker.popular import Person
 from tastemaker.preferences import Preferences
+from tastemaker.retrieval import Wanted
 from tastemaker_serving import models, pipeline, wire
+from tastemaker_serving.live import Live
 from tastemaker_serving.named import named_by
-from tastemaker_serving.pipeline import Chosen, Requests, Seekers, StageClock, Steps, ToRank
+from tastemaker_serving.pipeline import Chosen, Requests, StageClock, Steps, ToRank
 from tastemaker_serving.readers import Reader
 from tastemaker_serving.shown import shown_by
 from tastemaker_serving.stages.newcomers import FEW
@@ -48,18 +51,21 @@ T = TypeVar("T")
 class CandidateGenerator:
     """Proposes candidates for a batch of users."""
 
-    def __init__(self, bundle_path: Path, settings: config.Settings) -> None:
+    def __init__(self, bundle_path: Path, settings: config.Settings, redis_url: str) -> None:
         threads = settings.serving.deployments.candidate_generator.threads
         models.use_threads(threads)
         self._limit = settings.serving.funnel.candidates
-        model = models.load_retrieval(bundle.read(bundle_path, only=models.RETRIEVAL_PARTS), self._limit)
-        self._panel = Panel(retrieval.sources(model), settings.serving.sources, threads)
-        self._shares = {name: shares_of(scene.sources) for name, scene in scenes.load(settings).by_name.items()}
+        opened, declared = bundle.read(bundle_path, only=models.RETRIEVAL_PARTS), scenes.load(settings)
+        model = models.load_retrieval(opened, self._limit)
+        live = Live(redis_url, opened.table("items")[columns.ITEM_ID].to_pylist(), declared)
+        self._panel = Panel(retrieval.sources(model) | live.sources, settings.serving.sources, threads)
+        self._shares = {name: shares_of(scene.sources) for name, scene in declared.by_name.items()}
+        live.start()
 
-    async def __call__(self, seekers: Seekers) -> Candidates:
+    async def __call__(self, wanted: Wanted) -> Candidates:
         """At most `funnel.candidates` for each user."""
-        shares = [self._shares.get(scene, self._shares[scenes.HOME]) for scene in seekers.scenes]
-        return await pipeline.generate(self._panel.ask, seekers.wanted, shares, self._limit)
+        shares = [self._shares.get(scene, self._shares[scenes.HOME]) for scene in wanted.scenes]
+        return await pipeline.generate(self._panel.ask, wanted, shares, self._limit)
 
     async def ping(self) -> bool:
         """Answers when the parts are loaded."""
@@ -164,6 +170,11 @@ class Recommender:
             traced=any(query.traced for query in queries),
             named=named_by(queries, self._model.index, self._scenes),
             shown=shown_by(queries, self._model.index),
+            exploring=exploring(
+                [self._scenes.or_home(query.scene) for query in queries],
+                [query.n for query in queries],
+                [query.request_id for query in queries],
+            ),
         )
         chosen = await pipeline.recommend(requests, self._model, self._steps, self._funnel, self._scenes, clock)
         degraded = unread + unheard + chosen.degraded
@@ -227,14 +238,21 @@ class Recommender:
             served_from=chosen.served_from[row],
             degraded=degraded,
             segment=segment,
+            propensities=_propensities(chosen, row, len(codes)),
             trace=trace,
         )
+
+
+def _propensities(chosen: Chosen, row: int, n: int) -> list[float]:
+    """How likely each of the first `n` items of a slate was to be shown; empty where chance had no part in it."""
+    shown = [] if chosen.propensities is None else chosen.propensities[row, :n].tolist()
+    return shown if any(one < 1 for one in shown) else []
 
 
 def build_app(settings: config.Settings, bundle_path: Path, model_version: str, redis_url: str) -> serve.Application:
     """The three deployments, bound together and sized by `settings.serving`; a ranker on KServe needs none here."""
     sizes, funnel = settings.serving.deployments, settings.serving.funnel
-    generator = _deployment(CandidateGenerator, sizes.candidate_generator).bind(bundle_path, settings)
+    generator = _deployment(CandidateGenerator, sizes.candidate_generator).bind(bundle_path, settings, redis_url)
     ranker = None
     if settings.ranking.backend == "ray":
         ranker = _deployment(Ranker, sizes.ranker).bind(bundle_path, funnel, sizes.ranker.threads)

@@ -24,7 +24,7 @@ class InProcess:
 
     def __init__(self, settings: Settings, bundle_path: Path, model_version: str, redis_url: str) -> None:
         patient = _patient(settings)
-        generator = _here(CandidateGenerator(bundle_path, patient))
+        generator = _here(CandidateGenerator(bundle_path, patient, redis_url))
         ranker = None
         if patient.ranking.backend == "ray":
             serving = patient.serving

@@ -41,6 +41,7 @@ PERSONAL_PARTS = (
     "recipe",
 )
 RETRIEVAL_PARTS = (
+    "items",
     "item_vectors",
     "index",
     "als_factors",

@@ -21,6 +21,7 @@ from tastemaker.candidates import Candidates, Codes, Floats, Mask, Named, Shares
 from tastemaker.config import Funnel
 from tastemaker.decisions.drops import EXCLUDED, RETRIEVAL, SEEN, Drop
 from tastemaker.errors import Unavailable
+from tastemaker.exploration import Exploring
 from tastemaker.features.tower_inputs import TowerInputs, session_lengths, tower_inputs
 from tastemaker.popular import Person
 from tastemaker.preferences import Preferences
@@ -30,6 +31,7 @@ from tastemaker.types import ServedFrom
 from tastemaker_serving.models import Personal, Program, RankingModel
 from tastemaker_serving.stages import by_scene, filters
 from tastemaker_serving.stages.blend import blend
+from tastemaker_serving.stages.explore import propensities, reserve
 from tastemaker_serving.stages.newcomers import introduce
 from tastemaker_serving.stages.rank import Ranked, rank, retrieval_order, worth
 from tastemaker_serving.stages.reasons import liked_neighbours
@@ -53,14 +55,7 @@ class Requests:
     traced: bool = False  # whether `Chosen.traced` is wanted; the answer is the same
     named: Named | None = None  # without those excluded
     shown: Codes | None = None  # (B, K, W) items of the users' last K slates, newest first, -1 is padding
-
-
-@dataclass(frozen=True)
-class Seekers:
-    """What the CandidateGenerator is asked."""
-
-    wanted: Wanted
-    scenes: Sequence[str]  # those that `wanted.scene` counts
+    exploring: Exploring | None = None
 
 
 Ask = Callable[[Wanted, Mapping[int, int]], Awaitable[tuple[dict[int, Heard], list[str]]]]
@@ -85,7 +80,7 @@ class ToRank:
 class Steps:
     """The stages that may run elsewhere. Each raises Unavailable when it failed or ran late."""
 
-    generate: Callable[[Seekers], Awaitable[Candidates]]
+    generate: Callable[[Wanted], Awaitable[Candidates]]
     rank: Callable[[ToRank], Awaitable[Ranked]]
 
 
@@ -110,6 +105,7 @@ class Chosen:
     served_from: list[ServedFrom]  # B
     degraded: list[str]
     traced: Traced | None = None
+    propensities: Floats | None = None  # (B, n) how likely each item was to be shown, where chance had a part in it
 
 
 @dataclass
@@ -159,8 +155,8 @@ async def recommend(
         user_vectors = embed(model.tower, inputs, requests.profiles)
     with clock.stage("candidates"):
         history = inputs.history.astype(np.int32)
-        seekers = _seekers(requests, inputs, history, user_vectors, segment, session)
-        proposed = await steps.generate(seekers)
+        wanted = _wanted(requests, inputs, history, user_vectors, segment, session)
+        proposed = await steps.generate(wanted)
         groups = by_scene.groups(requests.scenes, scenes, model.attributes, requests.now)
         candidates = by_scene.permitted(proposed, groups, traced=requests.traced)
     with clock.stage("ranking"):
@@ -172,7 +168,9 @@ async def recommend(
         codes = pick(candidates.codes, ranked.places, -1)
         if requests.named is not None:
             ranked, relevance = blend(ranked, codes, relevance, requests.named)
-            codes = pick(candidates.codes, ranked.places, -1)
+        if requests.exploring is not None:
+            ranked, relevance = reserve(ranked, relevance, candidates, requests.exploring)
+        codes = pick(candidates.codes, ranked.places, -1)
         listed = Listed.of(codes, relevance, requests.excluded, requests.shown)
         slates = by_scene.arranged(listed, groups, model.attributes, model.unit_vectors, requests.n, requests.now)
         traced = None
@@ -183,15 +181,20 @@ async def recommend(
         because = liked_neighbours(model, slates.codes, history, done)
     places = pick(ranked.places, slates.places, -1)
     silent = [f"source:{name}" for name in candidates.silent]
+    source = np.where(slates.pinned, np.uint8(PINNED), pick(candidates.source, places, 0))
+    chance = None
+    if requests.exploring is not None:
+        chance = propensities(slates.codes, source, candidates.explored, requests.exploring)
     return Chosen(
         codes=slates.codes,
         scores=pick(ranked.scores, slates.places, 0.0),
-        source=np.where(slates.pinned, np.uint8(PINNED), pick(candidates.source, places, 0)),
+        source=source,
         because=because,
         segment=segment,
         served_from=["ranked" if by_ranker else "candidates" for by_ranker in is_ranked.tolist()],
         degraded=silent + degraded,
         traced=traced,
+        propensities=chance,
     )
 
 
@@ -229,11 +232,11 @@ async def generate(ask: Ask, wanted: Wanted, shares: Sequence[Shares], limit: in
     return retrieval.candidates(heard, allowed.kept.head(limit), dropped, silent)
 
 
-def _seekers(
+def _wanted(
     requests: Requests, inputs: TowerInputs, history: Codes, user_vectors: Floats, segment: Codes, session: Codes
-) -> Seekers:
+) -> Wanted:
     scenes = list(dict.fromkeys(requests.scenes))
-    wanted = Wanted(
+    return Wanted(
         user_vectors,
         history,
         inputs.preference,
@@ -245,8 +248,9 @@ def _seekers(
         people=requests.people,
         traced=requests.traced,
         named=requests.named,
+        exploring=requests.exploring,
+        scenes=scenes,
     )
-    return Seekers(wanted, scenes)
 
 
 def _unwanted(seen: Codes, named: Named | None) -> Codes:
@@ -277,9 +281,9 @@ def local_steps(model: Retrieval, ranking: RankingModel, funnel: Funnel, shares:
     async def ask(wanted: Wanted, lengths: Mapping[int, int]) -> tuple[dict[int, Heard], list[str]]:
         return retrieval.ask(sources, wanted, lengths), []
 
-    async def generate_here(seekers: Seekers) -> Candidates:
-        of_scenes = [shares[scene] for scene in seekers.scenes]
-        return await generate(ask, seekers.wanted, of_scenes, funnel.candidates)
+    async def generate_here(wanted: Wanted) -> Candidates:
+        of_scenes = [shares[scene] for scene in wanted.scenes]
+        return await generate(ask, wanted, of_scenes, funnel.candidates)
 
     async def rank_here(asked: ToRank) -> Ranked:
         return rank(ranking, asked.user_vectors, asked.profiles, asked.candidates, asked.kept(funnel.ranked))

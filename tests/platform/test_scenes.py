@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from tastemaker import scenes
-from tastemaker.candidates import SOURCES
 from tastemaker.config import Settings
 from tastemaker.errors import InvalidInput
 from tastemaker.scenes import Scenes
@@ -27,8 +26,9 @@ def test_the_packaged_scenes_are_the_six_of_the_platform() -> None:
 
 def test_home_has_the_shares_that_were_evaluated() -> None:
     home = scenes.load(Settings())["home"]
-    lasting = {name: share for name, share in home.sources.items() if share and name in SOURCES[:5]}
-    assert lasting == {"two-tower": 0.35, "item-to-item": 0.35, "als": 0.15, "content": 0.05, "popular": 0.1}
+    lasting = {name: share for name, share in home.sources.items() if name not in ("two-tower", "trending")}
+    assert lasting == {"item-to-item": 0.35, "als": 0.15, "content": 0.05, "popular": 0.1}
+    assert home.explore.share == 0
     assert home.cache_ttl_s is None
     assert (home.diversity.method, home.diversity.weight) == ("mmr", 0.05)
 

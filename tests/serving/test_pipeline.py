@@ -6,23 +6,28 @@ from typing import Any
 
 import numpy as np
 import pytest
+from redis.asyncio import Redis
 
 from tastemaker import scenes
 from tastemaker.bundle import Bundle
-from tastemaker.candidates import ITEM_TO_ITEM, POPULAR, SESSION, TWO_TOWER, Candidates
-from tastemaker.config import Funnel, Settings
+from tastemaker.candidates import EXPLORE, ITEM_TO_ITEM, POPULAR, SESSION, TWO_TOWER, Candidates
+from tastemaker.config import Funnel, Settings, Sources
 from tastemaker.decisions.drops import EXCLUDED, RETRIEVAL, RULES
 from tastemaker.errors import Unavailable
+from tastemaker.exploration import exploring
 from tastemaker.features import trail
 from tastemaker.features.profile import profile_width
 from tastemaker.heads import HeadWeights
 from tastemaker.ids import keys_of
 from tastemaker.preferences import Preferences
-from tastemaker.scenes import Scene, Scenes
+from tastemaker.retrieval import Wanted, sources
+from tastemaker.scenes import Explore, Scene, Scenes
 from tastemaker_serving import models, pipeline
-from tastemaker_serving.pipeline import Requests, Seekers, StageClock, Steps, ToRank
+from tastemaker_serving.live import Live
+from tastemaker_serving.pipeline import Requests, StageClock, Steps, ToRank
 from tastemaker_serving.stages import rules
 from tastemaker_serving.stages.rank import Ranked
+from tastemaker_serving.stages.sources import Panel
 
 NOW = 1_800_000_000
 SCENES = scenes.load(Settings())
@@ -128,7 +133,7 @@ async def test_a_catalogue_that_was_all_seen_leaves_an_empty_slate(personal: mod
 async def test_without_the_ranker_the_slate_is_in_retrieval_order(personal: models.Personal, steps: Steps) -> None:
     pools: list[Candidates] = []
 
-    async def remember(asked: Seekers) -> Candidates:
+    async def remember(asked: Wanted) -> Candidates:
         pools.append(await steps.generate(asked))
         return pools[-1]
 
@@ -158,7 +163,7 @@ async def test_a_batch_may_mix_scenes(personal: models.Personal, steps: Steps) -
 
 
 async def test_sources_that_said_nothing_are_named(personal: models.Personal, steps: Steps) -> None:
-    async def without_als(asked: Seekers) -> Candidates:
+    async def without_als(asked: Wanted) -> Candidates:
         return replace(await steps.generate(asked), silent=("als",))
 
     chosen = await pipeline.recommend(
@@ -269,3 +274,31 @@ async def test_what_was_shown_lately_gives_way(personal: models.Personal, steps:
 
     assert len(set(after.codes[0].tolist()) & set(before.codes[0].tolist())) <= 2
     assert after.codes[1].tolist() == before.codes[1].tolist()
+
+
+async def test_explored_items_get_their_places_and_the_slate_says_how_likely_that_was(
+    personal: models.Personal, model_bundle: Bundle, redis_url: str
+) -> None:
+    retrieving, ranking = models.load_retrieval(model_bundle, FUNNEL.candidates), HeadWeights()
+    here = pipeline.local_steps(retrieving, models.load_ranker(model_bundle, ranking), FUNNEL, SHARES)
+    curious = Scenes({"home": Scene(sources={"two-tower": 1.0}, explore=Explore(share=0.25))})
+    live = Live(redis_url, personal.item_ids, curious)
+    async with Redis.from_url(redis_url) as redis:
+        await live.read_counts(redis)
+    panel = Panel(sources(retrieving) | live.sources, Sources(budget_ms=20_000), threads=1)
+
+    async def explore_too(wanted: Wanted) -> Candidates:
+        return await pipeline.generate(panel.ask, wanted, [SHARES["home"]], FUNNEL.candidates)
+
+    asked = requests(trail_of(1, 2, 3), trail_of(4), n=8)
+    tried = replace(asked, exploring=exploring([curious["home"]] * 2, [8, 8], ["r-1", "r-2"]))
+    steps = replace(here, generate=explore_too)
+    found, again = [await pipeline.recommend(tried, personal, steps, FUNNEL, curious, StageClock()) for _ in range(2)]
+
+    assert found.codes.tolist() == again.codes.tolist()
+    assert (np.count_nonzero(found.source == EXPLORE, axis=1) >= 2).all()  # more where the ranker liked one
+    assert found.propensities is not None
+    explored = found.source == EXPLORE
+    assert ((found.propensities[explored] > 0) & (found.propensities[explored] < 0.5)).all()
+    assert (found.propensities[~explored] == 1).all()
+    assert all(len(set(codes)) == 8 for codes in found.codes.tolist())

@@ -196,7 +196,10 @@ def version_of(edge: Edge, served_from: ServedFrom, answer: Answer | None, entry
 
 def _slate(edge: Edge, query: wire.Query, watch: Stopwatch, composed: Composed, target: Target) -> Slate:
     SLATES.labels(composed.served_from, query.scene).inc()
-    edge.colours.meter.shown(target.colour, query.user_id, [item.item_id for item in composed.items])
+    item_ids = [item.item_id for item in composed.items]
+    edge.colours.meter.shown(target.colour, query.user_id, item_ids)
+    if composed.served_from != "cache":
+        edge.click_rates.shown(item_ids)
     return Slate(
         request_id=query.request_id,
         user_id=query.user_id,

@@ -172,6 +172,7 @@ def _note_click(edge: Edge, event: Event) -> None:
     if not positive or edge.colours.routing is None:
         return
     CLICKS.labels(event.scene if event.scene in edge.scenes else "").inc()
+    edge.click_rates.clicked(event.user_id, event.item_id)
     edge.colours.meter.clicked(edge.colours.target_of(event.user_id).colour, event.user_id)
 
 

@@ -80,6 +80,7 @@ async def recommend(edge: Edge, query: wire.Query) -> ItemList:
     rungs: Iterable[Rung] = rungs_of(edge, query, answer, None, session)
     served_from, items = ladder.climb_down(rungs, query.n, edge.leaving_out(seen_items(edge.shelf, session)))
     SLATES.labels(served_from, query.scene).inc()
+    edge.click_rates.shown(item.item_id for item in items)
     version = version_of(edge, served_from, answer, None)
     log_list(edge, query, served_from, items, version, watch)
     return ItemList(query.request_id, items, version, served_from, tuple(watch.degraded))

@@ -23,6 +23,7 @@ from tastemaker.scenes import Scenes
 from tastemaker_serving.edge.admission import Gate
 from tastemaker_serving.edge.breaker import Breaker
 from tastemaker_serving.edge.cache import SlateCache
+from tastemaker_serving.edge.click_rates import ClickRates
 from tastemaker_serving.edge.colours import Colours
 from tastemaker_serving.edge.decisions import DecisionLog
 from tastemaker_serving.edge.meter import Meter
@@ -54,6 +55,7 @@ class Edge:
     colours: Colours
     trending: Trending
     pressure: Pressure
+    click_rates: ClickRates
 
     def cache_ttl_s(self, scene: str) -> int:
         """Life of a cached slate of `scene`; 0: none are kept."""
@@ -113,6 +115,7 @@ async def opened(
             colours=Colours(client, settings, meter, None if shelf is None else _alone(settings, shelf)),
             trending=Trending(redis, redis_breaker),
             pressure=Pressure(redis, redis_breaker, settings.ingest),
+            click_rates=ClickRates(redis, redis_breaker, wanted=any(scenes[name].explore.share > 0 for name in scenes)),
         )
         with suppress(Unavailable):
             await edge.shelves.refresh()
@@ -126,6 +129,7 @@ async def opened(
                 ("changes of the catalogue", edge.shelves.keep_stocked()),
                 ("changes of API keys", gate.keep_current(redis, redis_breaker)),
                 ("measuring", meter.keep_flushing()),
+                ("counting what is shown and clicked", edge.click_rates.keep_flushing()),
                 ("the decision log", edge.decisions.keep_flushing()),
             )
         ]
