@@ -147,6 +147,26 @@ FRESHNESS = Group(
             "10m",
         ),
         Alert(
+            "TastemakerEventsHeldBack",
+            "critical",
+            """
+            sum by (namespace) (rate(tastemaker_events_total{result="held back"}[5m])) > 0
+            """,
+            "Events are held back",
+            "{{ $value | humanize }} events/s in {{ $labels.namespace }} have been answered with 429 for 5 minutes: "
+            "too many wait, or Redis is full.",
+            "5m",
+        ),
+        Alert(
+            "TastemakerDeadLetters",
+            "warning",
+            """
+            sum by (namespace) (increase(tastemaker_events_total{result="unreadable"}[1h])) > 0
+            """,
+            "Something in the stream was no event",
+            "{{ $value | humanize }} dead letters in {{ $labels.namespace }} in the last hour.",
+        ),
+        Alert(
             "TastemakerIngestSlow",
             "warning",
             """
