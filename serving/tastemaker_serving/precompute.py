@@ -91,25 +91,23 @@ class PrecomputeWorker:
     def _keep(self, users: Sequence[str]) -> int:
         wanted = self._wanted
         epochs = self._epochs(users)  # before the slates: an event meanwhile must outdate them
-        asked = list(product(users, wanted.devices))
+        queries = [
+            wire.Query("precompute", user, wanted.scene, device, wanted.n)
+            for user, device in product(users, wanted.devices)
+        ]
         slates = [
             slate
-            for start in range(0, len(asked), BATCH)
-            for slate in self._recommender.slates(
-                [
-                    wire.Query("precompute", user, wanted.scene, device, wanted.n)
-                    for user, device in asked[start : start + BATCH]
-                ]
-            )
+            for start in range(0, len(queries), BATCH)
+            for slate in self._recommender.slates(queries[start : start + BATCH])
         ]
         kept = 0
         with self._redis.pipeline(transaction=False) as pipe:
-            for (user, device), slate in zip(asked, slates, strict=True):
+            for query, slate in zip(queries, slates, strict=True):
                 if len(slate.item_ids) < wanted.n:
                     continue  # the edge tops it up with what it alone knows
-                variant = variant_of(self._version, wanted.scene, device, None, wanted.n, ())
-                entry = self._entry(epochs[user], slate)
-                pipe.set(slate_key(user, variant), encode_entry(entry), ex=max(LIFE_S, wanted.keep_s))
+                variant = variant_of(self._version, query.scene, query.device, query.country, query.n, query.exclude)
+                entry = self._entry(epochs[query.user_id], slate)
+                pipe.set(slate_key(query.user_id, variant), encode_entry(entry), ex=max(LIFE_S, wanted.keep_s))
                 kept += 1
             pipe.execute()
         return kept
