@@ -48,11 +48,11 @@ EVENTS: Final = Counter(
 )
 EVENT_LAG_SECONDS: Final = Histogram(
     "tastemaker_event_lag_seconds",
-    "Time from an event's arrival in the stream to its effect on the online state",
+    "Time from the arrival of a request's events in the stream to their effect on the online state",
     buckets=(*LATENCY_BUCKETS, 5.0, 30.0, 300.0),
 )
 STREAM_BACKLOG_EVENTS: Final = Gauge(
-    "tastemaker_stream_backlog_events", "Events in the stream that a consumer group has not read yet", ["group"]
+    "tastemaker_stream_backlog_events", "Events in the stream that a consumer group is not done with", ["group"]
 )
 USER_FEATURES_AGE_SECONDS: Final = Gauge(
     "tastemaker_user_features_age_seconds",

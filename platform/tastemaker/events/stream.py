@@ -60,7 +60,7 @@ class Entry(NamedTuple):
 
 
 class Load(NamedTuple):
-    """By group the events that it is not done with; the share of its memory that Redis has used."""
+    """By group the events that it is not done with; the share of its memory that Redis has used, 0 where it evicts."""
 
     waiting: Mapping[str, int]
     memory: float
@@ -101,7 +101,9 @@ async def load(redis: AsyncRedis, shards: int) -> Load:
         pipe.info("memory")
         *replies, memory = await pipe.execute()
     available = int(memory.get("maxmemory") or memory.get("total_system_memory") or 0)
-    return Load(_backlog(replies, GROUPS), int(memory["used_memory"]) / available if available else 0.0)
+    # One that evicts the cache is always full; it says itself when there is no cache left to evict.
+    fills = available and memory.get("maxmemory_policy", "noeviction") == "noeviction"
+    return Load(_backlog(replies, GROUPS), int(memory["used_memory"]) / available if fills else 0.0)
 
 
 def backlog(redis: Redis, shards: int, groups: Collection[str] = GROUPS) -> dict[str, int]:

@@ -19,13 +19,15 @@ from prometheus_client import REGISTRY
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
-from tastemaker import embedded
+from tastemaker import embedded, profiles
 from tastemaker.config import Ingest, Settings
-from tastemaker.events import dead_letters, ingest, online, stream
+from tastemaker.events import dead_letters, ingest, online, stream, trending
 from tastemaker.events.stream import LAKE, Entry, Group, stream_key
+from tastemaker.events.trending import EVERYBODY
 from tastemaker.features import trail
 from tastemaker.ids import key_of
 from tastemaker.lake import Lake
+from tastemaker.profiles import Profile
 from tastemaker.types import Event
 
 WORKER = """
@@ -73,6 +75,11 @@ def counted(redis: Any) -> dict[str, float]:
     return dict(totals)
 
 
+def posted(redis: Any) -> str:
+    """What trends, as the edge fetches it."""
+    return (redis.get("tm:trending:1h") or b"").decode()
+
+
 def unfinished(redis: Any) -> int:
     """Events that wait, of all groups; one that has not joined yet has everything before it."""
     return sum(stream.backlog(redis, SHARDS).values())
@@ -105,6 +112,7 @@ def test_everything_learns_from_an_event(redis: Redis, redis_url: str, settings:
         assert time.monotonic() - started < 0.5
         assert redis.get(trail.epoch_key("ann")) == b"1"
         until(lambda: counted(redis) == {"i1": 1.0})
+        until(lambda: "i1" in posted(redis))
         until(lambda: unfinished(redis) == 0)
     assert Lake(settings.lake).events()["event_id"].to_pylist() == ["e1"]
 
@@ -127,6 +135,20 @@ async def test_a_repeated_event_counts_once(redis: Redis, redis_url: str, settin
     assert redis.get(trail.epoch_key("ann")) == b"1"
     assert counted(redis) == {"i1": 1.0, "i2": 1.0}
     assert applied("like") - before == 2
+
+
+async def test_votes_count_in_the_country_of_the_users_profile(
+    redis: Redis, redis_url: str, settings: Settings
+) -> None:
+    async with AsyncRedis.from_url(redis_url) as client:
+        await profiles.records.write(client, "ann", Profile(country="DE"))
+    await publish(redis_url, [event(1), event(2, user="bob")])
+    online.apply(redis, deliver(redis, settings), settings)
+    lists = trending.rank(redis, "1h", int(time.time()))
+    assert {country: sorted(item for item, _ in ranked) for country, ranked in lists.items()} == {
+        EVERYBODY: ["i1", "i2"],
+        "DE": ["i1"],
+    }
 
 
 def applied(event_type: str) -> float:

@@ -216,8 +216,14 @@ async def test_the_load_is_what_waits_and_the_memory_in_use(redis: Redis, redis_
     await publish(redis_url, 1, 2)
     async with AsyncRedis.from_url(redis_url) as client:
         load = await stream.load(client, 1)
+        redis.config_set("maxmemory-policy", "volatile-lru")
+        try:
+            evicting = await stream.load(client, 1)
+        finally:
+            redis.config_set("maxmemory-policy", "noeviction")
     assert load.waiting == {"online": 2, "lake": 2}
     assert 0 < load.memory < 1
+    assert evicting.memory == 0
 
 
 def test_shards_of_a_larger_number_are_found(redis: Redis) -> None:
