@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from tastemaker import config
@@ -71,7 +72,8 @@ async def _recent(settings: Settings, request_id: str) -> Decision | None:
 
 def _tell_slate(console: Console, told: Explanation) -> None:
     console.print(
-        f"[bold]{told.request_id}[/]: user {told.user_id}, scene {told.scene}, {told.time:%Y-%m-%d %H:%M:%S} UTC\n"
+        f"[bold]{told.request_id}[/]: user {escape(told.user_id)}, scene {told.scene}, "
+        f"{told.time:%Y-%m-%d %H:%M:%S} UTC\n"
         f"{told.model_version} ({told.colour}), served from {told.served_from}"
         + (f" as computed by {told.origin}" if told.origin else "")
         + (f", without {', '.join(told.degraded)}" if told.degraded else ""),
@@ -87,12 +89,12 @@ def _tell_slate(console: Console, told: Explanation) -> None:
         rank = "" if place.rank is None else f"{place.rank:,}"
         chance = "" if place.propensity is None else f"{place.propensity:.3g}"
         score, position = f"{place.score or 0:.4g}", str((place.position or 0) + 1)
-        table.add_row(position, place.item_id, rank, score, place.source, chance, place.reason)
+        table.add_row(position, escape(place.item_id), rank, score, place.source, chance, escape(place.reason or ""))
     console.print(table)
 
 
 def _tell_item(console: Console, fate: Fate) -> None:
-    console.print(f"[bold]{fate.item_id}[/] ({fate.stage}): {fate.why}", highlight=False)
+    console.print(f"[bold]{escape(fate.item_id)}[/] ({fate.stage}): {escape(fate.why)}", highlight=False)
     if fate.signals:
         table = Table("signal", "value", "rank")
         for name, signal in fate.signals.items():

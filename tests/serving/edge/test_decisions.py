@@ -65,6 +65,19 @@ async def test_what_redis_does_not_take_is_dropped_and_counted() -> None:
     assert counted("slate", "dropped") == before + 7 + decisions.MOST_WAITING
 
 
+async def test_a_full_redis_costs_decisions_only(redis: Redis) -> None:
+    log, dropped, logged = log_on(redis), counted("slate", "dropped"), counted("slate", "logged")
+    await redis.config_set("maxmemory", 1)
+    try:
+        log.note(decision_of(QUERY, SLATE, "blue", "", None, ""))
+        await log.flush()
+    finally:
+        await redis.config_set("maxmemory", 0)
+    log.note(decision_of(QUERY, SLATE, "blue", "", None, ""))
+    await log.flush()
+    assert (counted("slate", "dropped"), counted("slate", "logged")) == (dropped + 1, logged + 1)
+
+
 async def test_many_are_written_in_parts(redis: Redis) -> None:
     log = log_on(redis)
     for _ in range(2 * decisions.AT_ONCE + 1):
