@@ -78,7 +78,8 @@ def run(events: int, kills: int, say: Callable[[str], None]) -> Result:
         Unavailable: nothing was taken in for STALLED_S, or the worker ended.
     """
     with TemporaryDirectory(prefix="tastemaker-bench-") as home:
-        settings = Settings(home=Path(home))
+        # The defaults, whatever is configured here: above all, no Redis and no lake of anybody's.
+        settings = Settings.model_construct(home=Path(home))
         with (
             embedded.server(settings) as url,
             Redis.from_url(url) as redis,
@@ -177,9 +178,12 @@ def _work(
 def _start(url: str, settings: Settings) -> subprocess.Popen[bytes]:
     """The worker as `tastemaker ingest`, with nothing configured but its home and more frequent files."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TASTEMAKER_")}
-    environment |= {"TASTEMAKER_HOME": str(settings.home), "TASTEMAKER_INGEST__LAKE_FLUSH_S": str(FLUSH_S)}
-    command = [sys.executable, "-m", "tastemaker.cli", "ingest", "--redis-url", url]
-    return subprocess.Popen(command, env=environment, cwd=settings.home)
+    environment |= {
+        "TASTEMAKER_HOME": str(settings.home),
+        "TASTEMAKER_REDIS_URL": url,
+        "TASTEMAKER_INGEST__LAKE_FLUSH_S": str(FLUSH_S),
+    }
+    return subprocess.Popen([sys.executable, "-m", "tastemaker.cli", "ingest"], env=environment, cwd=settings.home)
 
 
 def _finished(redis: Redis, settings: Settings, group: str) -> int:

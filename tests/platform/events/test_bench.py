@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from redis import Redis
 
 from tastemaker.config import Settings
@@ -10,7 +11,9 @@ from tastemaker.events.stream import LAKE, Group
 from tastemaker.lake import Lake
 
 
-def test_nothing_is_lost_or_doubled_when_the_worker_is_killed() -> None:
+def test_nothing_is_lost_or_doubled_when_the_worker_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASTEMAKER_REDIS_URL", "redis://somebody-elses.example:1")
+    monkeypatch.setenv("TASTEMAKER_LAKE_URL", "s3://somebody-elses")
     said: list[str] = []
     result = bench.run(3000, 2, said.append)
     assert (result.events, result.kills, result.lost, result.doubled) == (3000, 2, 0, 0)
