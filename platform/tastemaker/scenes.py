@@ -6,12 +6,13 @@ and field by field; a scene of another name starts from `home`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
+import xxhash
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
@@ -215,6 +216,13 @@ class Scenes:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.by_name)
+
+
+def stamp(rules: Sequence[Rule]) -> str:
+    """A short name of rules in force: a slate that was made under others is out of date. Empty for none."""
+    if not rules:
+        return ""
+    return xxhash.xxh3_64_hexdigest("\0".join(rule.model_dump_json() for rule in rules).encode())
 
 
 def load(settings: Settings) -> Scenes:

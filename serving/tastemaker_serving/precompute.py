@@ -14,7 +14,9 @@ from typing import Any, Final
 import pyarrow as pa
 from redis import Redis
 
+from tastemaker import scenes
 from tastemaker.features.trail import epoch_key, slate_key
+from tastemaker.scenes import stamp
 from tastemaker.types import SlateItem
 from tastemaker_serving import batch, wire
 from tastemaker_serving.batch import BATCH, Plan
@@ -81,6 +83,7 @@ class PrecomputeWorker:
         self._redis = Redis.from_url(plan.redis_url)
         self._version = models.version
         self._wanted = wanted
+        self._scene = scenes.load(plan.settings)[wanted.scene]
 
     def __call__(self, part: pa.Table) -> pa.Table:
         """Do one part."""
@@ -100,12 +103,12 @@ class PrecomputeWorker:
             for start in range(0, len(queries), BATCH)
             for slate in self._recommender.slates(queries[start : start + BATCH])
         ]
-        kept = 0
+        kept, in_force = 0, stamp(self._scene.in_force(time.time()))
         with self._redis.pipeline(transaction=False) as pipe:
             for query, slate in zip(queries, slates, strict=True):
                 if len(slate.item_ids) < wanted.n:
                     continue  # the edge tops it up with what it alone knows
-                variant = variant_of(self._version, query.scene, query.device, query.country, query.n, query.exclude)
+                variant = variant_of(self._version, query, rules=in_force)
                 entry = self._entry(epochs[query.user_id], slate)
                 pipe.set(slate_key(query.user_id, variant), encode_entry(entry), ex=max(LIFE_S, wanted.keep_s))
                 kept += 1

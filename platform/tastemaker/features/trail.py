@@ -56,6 +56,11 @@ def slate_key(user_id: str, variant: str) -> str:
     return f"tm:{{{user_id}}}:slate:{variant}"
 
 
+def shown_key(user_id: str, scene: str) -> str:
+    """Key of the slates that a scene showed the user lately."""
+    return f"tm:{{{user_id}}}:shown:{scene}"
+
+
 def decode(blob: bytes | None) -> Trail:
     """The trail that a Redis string holds (read-only); a missing key is an empty trail."""
     trail = np.frombuffer(blob or b"", RECORD)

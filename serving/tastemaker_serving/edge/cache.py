@@ -7,7 +7,7 @@ computed, so a slate that raced with an event is never served after it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -16,10 +16,13 @@ import xxhash
 from redis.asyncio import Redis
 
 from tastemaker.config import MicroBatch
-from tastemaker.features.trail import epoch_key, slate_key
+from tastemaker.features.trail import epoch_key, shown_key, slate_key
 from tastemaker.types import SlateItem
+from tastemaker_serving.edge import recent
 from tastemaker_serving.edge.batcher import Batcher
 from tastemaker_serving.edge.breaker import Breaker
+from tastemaker_serving.edge.recent import Shown
+from tastemaker_serving.wire import Query
 
 READS = MicroBatch(max_size=64, max_in_flight=2, wait_ms=0)
 """A round trip costs the edge more than all else in a cached answer, so concurrent look-ups share one."""
@@ -41,11 +44,12 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Found(NamedTuple):
-    """What a look-up gave: the user's epoch now, and the entry, fresh or not."""
+    """What a look-up gave: the user's epoch now, the entry, fresh or not, and what was shown (`recent.decode`)."""
 
     epoch: int = 0
     entry: Entry | None = None
     fresh: bool = False
+    shown: bytes | None = None
 
 
 encode_entry = msgspec.msgpack.Encoder().encode
@@ -53,7 +57,7 @@ _decode = msgspec.msgpack.Decoder(Entry).decode
 
 
 class SlateCache:
-    """Reads cost one round trip; both raise `Unavailable` when Redis does not answer.
+    """Slates, and which were shown. Reads and writes cost one round trip; both raise `Unavailable` without an answer.
 
     An entry is fresh for `ttl_s` seconds, and kept for `stale_ttl_s` at least; `ttl_s` 0 does without the cache.
     """
@@ -67,41 +71,52 @@ class SlateCache:
         self._clock = clock
         self._reads = Batcher(self._mget, READS)
 
-    async def read(self, user_id: str, variant: str, ttl_s: int) -> Found:
-        """The user's epoch and the entry of `variant`."""
+    async def read(self, user_id: str, variant: str, scene: str, ttl_s: int) -> Found:
+        """The user's epoch, the entry of `variant`, and what `scene` showed the user lately."""
         if not ttl_s:
             return Found()
         self._breaker.check()
-        epoch_blob, blob = await self._reads.ask((epoch_key(user_id), slate_key(user_id, variant)))
+        keys = epoch_key(user_id), slate_key(user_id, variant), shown_key(user_id, scene)
+        epoch_blob, blob, shown = await self._reads.ask(keys)
         epoch = int(epoch_blob or 0)
         entry = _entry(blob)
         if entry is None:
-            return Found(epoch)
+            return Found(epoch, shown=shown)
         age_s = self._clock() - entry.created
-        return Found(epoch, entry, entry.epoch == epoch and age_s < (entry.life_s or ttl_s))
+        return Found(epoch, entry, entry.epoch == epoch and age_s < (entry.life_s or ttl_s), shown)
 
     async def close(self) -> None:
         """Break off the reads under way."""
         await self._reads.close()
 
-    async def write(self, user_id: str, variant: str, entry: Entry, *, ttl_s: int) -> None:
-        """Keep a slate that was computed after its epoch was read."""
+    async def write(
+        self, user_id: str, variant: str, entry: Entry | None, scene: str, shown: Sequence[Shown], *, ttl_s: int
+    ) -> None:
+        """Keep what `scene` showed the user, newest first, and a slate that was computed after its epoch was read."""
         if not ttl_s:
             return
+        life = max(ttl_s, self._stale_ttl_s)
         with self._breaker:
-            await self._redis.set(slate_key(user_id, variant), encode_entry(entry), ex=max(ttl_s, self._stale_ttl_s))
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.set(shown_key(user_id, scene), recent.encode(shown), ex=life)
+                if entry is not None:
+                    pipe.set(slate_key(user_id, variant), encode_entry(entry), ex=life)
+                await pipe.execute()
 
-    async def _mget(self, pairs: list[tuple[str, str]]) -> list[tuple[bytes | None, ...]]:
+    async def _mget(self, asked: list[tuple[str, str, str]]) -> list[tuple[bytes | None, ...]]:
         with self._breaker:
-            blobs = await self._redis.mget(chain.from_iterable(pairs))
-        return list(zip(blobs[::2], blobs[1::2], strict=True))
+            blobs = await self._redis.mget(chain.from_iterable(asked))
+        return list(zip(blobs[::3], blobs[1::3], blobs[2::3], strict=True))
 
 
-def variant_of(
-    model_version: str, scene: str, device: str | None, country: str | None, n: int, exclude: Iterable[str]
-) -> str:
-    """A short name for everything, other than the user, that a slate depends on: another model's slates are not met."""
-    parts = (model_version, scene, device or "", country or "", str(n), *sorted(set(exclude)))
+def variant_of(model_version: str, query: Query, page: int = 0, rules: str = "") -> str:
+    """A short name for everything, other than the user, that a slate depends on: another model's slates are not met.
+
+    Args:
+        rules: `scenes.stamp` of those in force.
+    """
+    person = query.device or "", query.country or ""
+    parts = (model_version, query.scene, *person, str(query.n), str(page), rules, *sorted(set(query.exclude)))
     return xxhash.xxh3_64_hexdigest("\0".join(parts).encode())
 
 

@@ -15,6 +15,7 @@ from tastemaker.events.schema import MAX_ID_LENGTH
 from tastemaker.events.trending import Window
 from tastemaker.profiles import Country
 from tastemaker.scenes import HOME
+from tastemaker_serving.edge.recent import MAX_PAGE
 
 MAX_ITEMS = 100
 MAX_EXCLUDED = 1000
@@ -39,6 +40,9 @@ class SlateParameters(msgspec.Struct, frozen=True):
         Id | None, Meta(description="where the user is, spelt as in the user data; tells of new users", examples=["DE"])
     ] = None
     exclude: Annotated[Excluded, Meta(description="item ids to leave out, separated by commas or repeated")] = []
+    page: Annotated[
+        int, Meta(ge=0, le=MAX_PAGE, description="from 0; later pages show what the earlier ones did not")
+    ] = 0
     force_refresh: Annotated[bool, Meta(description="compute a new slate even where a cached one is fresh")] = False
     explain: Annotated[
         bool,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,16 +19,26 @@ from tastemaker.metrics import CACHE, SLATES
 from tastemaker.rollout.routing import Target
 from tastemaker.types import ServedFrom, Slate, SlateItem
 from tastemaker_serving import wire
-from tastemaker_serving.edge import ladder
+from tastemaker_serving.edge import ladder, recent
 from tastemaker_serving.edge.cache import Entry, Found, variant_of
 from tastemaker_serving.edge.decisions import decision_of
 from tastemaker_serving.edge.ladder import Rung
 from tastemaker_serving.edge.ray_serve import Answer
-from tastemaker_serving.edge.shelf import Shelf
+from tastemaker_serving.edge.recent import Asked, Shown, on_page, with_new
+from tastemaker_serving.edge.shelf import Either, Shelf
+from tastemaker_serving.edge.standing import Standing
 from tastemaker_serving.edge.state import Edge
 from tastemaker_serving.edge.stopwatch import Stopwatch
 
 NO_TRAIL: Trail = np.empty(0, trails.RECORD)
+
+
+class Place(NamedTuple):
+    """What a slate is kept as: its variant, the page that it is, and the version of the model that is to make it."""
+
+    variant: str
+    page: int
+    version: str
 
 
 class Composed(NamedTuple):
@@ -42,38 +53,46 @@ class Composed(NamedTuple):
     """Of a slate from the cache, the request that computed it."""
 
 
-async def recommend(edge: Edge, query: wire.Query, *, force_refresh: bool = False) -> Slate:
-    """The user's slate. It always has items while the catalogue has some that are neither seen nor excluded."""
+async def recommend(edge: Edge, query: wire.Query, *, page: int = 0, force_refresh: bool = False) -> Slate:
+    """The user's slate. It always has items while the catalogue has some that are neither seen nor excluded.
+
+    Args:
+        page: counts from 0; later pages have what the earlier ones did not.
+    """
     detail = edge.decisions.detail_of(query.scene)
-    slate, decision = await _decide(edge, query, detail, force_refresh=force_refresh)
+    slate, decision = await _decide(edge, query, detail, page=page, force_refresh=force_refresh)
     if decision is not None:
         edge.decisions.note(decision)
     return slate
 
 
-async def recommend_traced(edge: Edge, query: wire.Query) -> tuple[Slate, Decision]:
+async def recommend_traced(edge: Edge, query: wire.Query, *, page: int = 0) -> tuple[Slate, Decision]:
     """A slate computed anew, and in full detail how it came about, which is logged whatever the shares."""
-    slate, decision = await _decide(edge, query, "full", force_refresh=True)
+    slate, decision = await _decide(edge, query, "full", page=page, force_refresh=True)
     assert decision is not None
     edge.decisions.note(decision)
     return slate, decision
 
 
 async def _decide(
-    edge: Edge, query: wire.Query, detail: Detail | None, *, force_refresh: bool
+    edge: Edge, query: wire.Query, detail: Detail | None, *, page: int, force_refresh: bool
 ) -> tuple[Slate, Decision | None]:
     if detail == "full":
         query = structs.replace(query, traced=True)
     deadline = deadline_of(edge)
     watch = Stopwatch()
     target = edge.colours.target_of(query.user_id)
-    variant = variant_of(target.version, query.scene, query.device, query.country, query.n, query.exclude)
-    found = await _look_up(edge, watch, query, variant, force_refresh=force_refresh)
+    hard = edge.standing(query.scene)
+    place = Place(variant_of(target.version, query, page, hard.stamp if hard is not None else ""), page, target.version)
+    found = await _look_up(edge, watch, query, place.variant, force_refresh=force_refresh)
     entry = found.entry
     if entry is not None and found.fresh and not force_refresh and _is_whole(edge, entry):
         composed = Composed("cache", entry.items, entry.model_version, origin=entry.request_id)
     else:
-        composed = await _compute(edge, watch, query, found, variant, target, deadline)
+        shown = recent.decode(found.shown)
+        asked = on_page(query, page, shown, edge.scenes[query.scene].repetition)
+        composed = await _compose(edge, watch, asked, await rank(edge, watch, asked.query, deadline), entry, hard)
+        await _keep(edge, watch, query, place, found.epoch, shown, composed)
     slate = _slate(edge, query, watch, composed, target)
     if detail is None:
         return slate, None
@@ -82,24 +101,34 @@ async def _decide(
     return slate, decision_of(query, slate, target.colour, colours.routing_digest, answer, composed.origin)
 
 
-async def _compute(
-    edge: Edge, watch: Stopwatch, query: wire.Query, found: Found, variant: str, target: Target, deadline: float
-) -> Composed:
-    """The models' answer or what the ladder makes up for it; kept in the cache where it is whole."""
-    answer = await rank(edge, watch, query, deadline)
-    composed = await _compose(edge, watch, query, answer, found.entry)
-    if answer is not None and not watch.degraded and answer.model_version == target.version:
-        with watch.stage("cache_write"):
-            entry = Entry(
-                epoch=found.epoch,
-                created=time.time(),
-                model_version=composed.model_version,
-                segment=answer.slate.segment,
-                items=composed.items,
-                request_id=query.request_id,
-            )
-            await edge.cache.write(query.user_id, variant, entry, ttl_s=edge.cache_ttl_s(query.scene))
-    return composed
+async def _keep(
+    edge: Edge,
+    watch: Stopwatch,
+    query: wire.Query,
+    place: Place,
+    epoch: int,
+    shown: Sequence[Shown],
+    composed: Composed,
+) -> None:
+    """Remember what was shown, if Redis answered before; a slate goes into the cache where it is whole."""
+    if "cache" in watch.degraded:
+        return
+    answer = composed.answer
+    entry = None
+    if answer is not None and not watch.degraded and answer.model_version == place.version:
+        entry = Entry(
+            epoch=epoch,
+            created=time.time(),
+            model_version=composed.model_version,
+            segment=answer.slate.segment,
+            items=composed.items,
+            request_id=query.request_id,
+        )
+    slates = edge.scenes[query.scene].repetition.slates
+    remembered = with_new(shown, place.page, [item.item_id for item in composed.items], slates)
+    with watch.stage("cache_write"):
+        ttl_s = edge.cache_ttl_s(query.scene)
+        await edge.cache.write(query.user_id, place.variant, entry, query.scene, remembered, ttl_s=ttl_s)
 
 
 def deadline_of(edge: Edge) -> float:
@@ -123,7 +152,7 @@ def seen_items(shelf: Shelf, trail: Trail) -> set[str]:
 async def _look_up(edge: Edge, watch: Stopwatch, query: wire.Query, variant: str, *, force_refresh: bool) -> Found:
     found: Found | None = None
     with watch.stage("cache"):
-        found = await edge.cache.read(query.user_id, variant, edge.cache_ttl_s(query.scene))
+        found = await edge.cache.read(query.user_id, variant, query.scene, edge.cache_ttl_s(query.scene))
     if found is None:
         CACHE.labels("error").inc()
         return Found()
@@ -152,21 +181,30 @@ async def rank(edge: Edge, watch: Stopwatch, query: wire.Query, deadline: float)
 
 
 async def _compose(
-    edge: Edge, watch: Stopwatch, query: wire.Query, answer: Answer | None, entry: Entry | None
+    edge: Edge, watch: Stopwatch, asked: Asked, answer: Answer | None, entry: Entry | None, hard: Standing | None
 ) -> Composed:
     """The answer of the models where it is long enough, otherwise the ladder from there down."""
-    excluded = set(query.exclude)
+    query = asked.query
+    excluded = edge.leaving_out(set(query.exclude))
     if answer is not None:
         rungs: list[Rung] = [(answer.slate.served_from, ladder.ranked(answer.slate))]
-        served_from, items = ladder.climb_down(rungs, query.n, edge.leaving_out(excluded))
+        served_from, items = ladder.climb_down(
+            rungs, query.n, Either(excluded, hard.banned) if hard and hard.banned else excluded
+        )
         if len(items) == query.n:
-            return Composed(served_from, items, answer.model_version, answer)
+            return Composed(served_from, _page(items, asked.skipped), answer.model_version, answer)
     trail = await trail_of(edge, watch, query.user_id)
-    leave_out = excluded | seen_items(edge.shelf, trail)
-    served_from, items = ladder.climb_down(
-        rungs_of(edge, query, answer, entry, trail), query.n, edge.leaving_out(leave_out)
-    )
-    return Composed(served_from, items, version_of(edge, served_from, answer, entry), answer)
+    seen = seen_items(edge.shelf, trail)
+    served_from, items = ladder.climb_down(rungs_of(edge, query, answer, entry, trail), query.n, excluded, hard, seen)
+    version = version_of(edge, served_from, answer, entry)
+    return Composed(served_from, _page(items, asked.skipped), version, answer)
+
+
+def _page(items: tuple[SlateItem, ...], skipped: int) -> tuple[SlateItem, ...]:
+    """Without the items of earlier pages."""
+    if not skipped:
+        return items
+    return tuple(replace(item, position=position) for position, item in enumerate(items[skipped:]))
 
 
 def rungs_of(edge: Edge, query: wire.Query, answer: Answer | None, entry: Entry | None, trail: Trail) -> Iterator[Rung]:

@@ -54,9 +54,9 @@ async def get_recommendations(request: Request) -> Response:
         country=wanted.country,
     )
     if not wanted.explain:
-        return json_answer(await recommend(edge, query, force_refresh=wanted.force_refresh))
+        return json_answer(await recommend(edge, query, page=wanted.page, force_refresh=wanted.force_refresh))
     admitted(request, "admin")
-    return json_answer(with_explanation(*await recommend_traced(edge, query)))
+    return json_answer(with_explanation(*await recommend_traced(edge, query, page=wanted.page)))
 
 
 @router.get("/v1/items/{item_id}/similar", **documents.SIMILAR)
@@ -187,6 +187,6 @@ async def _ask(breaker: Breaker) -> Dependency:
 
 def _item_list(edge: Edge, query: wire.Query, rungs: list[Rung], leave_out: set[str], watch: Stopwatch) -> Response:
     version = edge.shelf.version
-    served_from, items = ladder.climb_down(rungs, query.n, edge.leaving_out(leave_out))
+    served_from, items = ladder.climb_down(rungs, query.n, edge.leaving_out(leave_out), edge.standing(query.scene))
     log_list(edge, query, served_from, items, version, watch)
     return json_answer(ItemList(query.request_id, items, version, served_from, tuple(watch.degraded)))

@@ -75,7 +75,7 @@ async def post_search(request: Request) -> Response:
     rungs: list[Rung] = [("candidates", picks)]
     if form.user_id is not None:
         rungs[:0] = await rank_named(edge, watch, query, picks, deadline)
-    served_from, items = ladder.climb_down(rungs, query.n, edge.gone)
+    served_from, items = ladder.climb_down(rungs, query.n, edge.gone, edge.standing(SEARCH))
     suggestions: tuple[SlateItem, ...] = ()
     if items:
         _note(edge, query, served_from, items, watch)
@@ -84,7 +84,7 @@ async def post_search(request: Request) -> Response:
             ("trending", ladder.trending(shelf, edge.trending.hot(shelf))),
             ("static", ladder.static(shelf)),
         ]
-        served_from, suggestions = ladder.climb_down(popular, query.n, edge.gone)
+        served_from, suggestions = ladder.climb_down(popular, query.n, edge.gone, edge.standing(SEARCH))
     return json_answer(
         Found(
             request_id=query.request_id,

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import xxhash
 
 from tastemaker.candidates import Codes
-from tastemaker.scenes import Caps, Rule, Scene
+from tastemaker.scenes import Caps, Rule, Scene, stamp
 from tastemaker_serving.edge.shelf import Shelf
 from tastemaker_serving.stages.rules import REMEMBERED, effects
 
@@ -78,5 +77,4 @@ def _standing(rules: tuple[Rule, ...], caps: Caps, shelf: Shelf) -> Standing:
     found, ids = effects(rules, shelf.attributes), shelf.item_ids
     banned = frozenset(ids[code] for _, hit in found.bans for code in np.flatnonzero(hit).tolist())
     pins = tuple((place, ids[code]) for place, code in found.pins)
-    stamp = xxhash.xxh3_64_hexdigest("\0".join(rule.model_dump_json() for rule in rules).encode()) if rules else ""
-    return Standing(banned, pins, caps, shelf, stamp)
+    return Standing(banned, pins, caps, shelf, stamp(rules))

@@ -30,6 +30,7 @@ from tastemaker_serving.edge.meter import Meter
 from tastemaker_serving.edge.pressure import Pressure
 from tastemaker_serving.edge.shelf import Either, Shelf
 from tastemaker_serving.edge.shelves import Shelves
+from tastemaker_serving.edge.standing import Standing, standing
 from tastemaker_serving.edge.trending import Trending
 
 REDIS_TIMEOUT_S = 0.1
@@ -76,6 +77,10 @@ class Edge:
         """`item_ids`, and those that are gone."""
         gone = self.gone
         return Either(item_ids, gone) if gone else item_ids
+
+    def standing(self, scene: str) -> Standing | None:
+        """The hard rules of `scene` now; None while there is no catalogue that they could be about."""
+        return None if self.shelves.current is None else standing(self.scenes[scene], self.shelves.current)
 
     @property
     def shelf(self) -> Shelf:

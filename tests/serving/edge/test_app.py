@@ -198,6 +198,57 @@ async def test_every_declared_scene_may_be_asked_for_and_has_its_cache_life(
     assert {query.scene for batch in ray.batches for query in batch} == {"home", "live"}
 
 
+RULED = """
+home:
+  repetition: {discount: 0.5}
+  caps: {category: 2}
+  rules:
+    - {name: gone, action: ban, items: [i59, i0]}
+    - {name: campaign, action: pin, position: 1, items: [i7]}
+"""
+
+
+async def test_rules_hold_with_and_without_the_models(
+    bundle_path: Path, redis_url: str, ray: FakeRay, tmp_path: Path
+) -> None:
+    declared = tmp_path / "scenes.yaml"
+    declared.write_text(RULED)
+    settings = settings_for(ray.port).model_copy(update={"scenes_file": declared})
+    async with serving(settings, bundle_path, redis_url) as client:
+        whole = await client.get(SLATE, params={"n": 4})
+        assert item_ids(whole) == ["i58", "i7", "i57", "i56"], "the edge makes up for a Recommender of other rules"
+        ray.healthy = False
+        without = await client.get(SLATE, params={"n": 6, "exclude": "i58"})
+        assert without.json()["served_from"] == "static"
+        assert item_ids(without) == ["i1", "i7", "i2", "i3", "i5", "i6"]
+        assert item_ids(await client.get(SLATE, params={"n": 2, "exclude": "i7"})) == ["i1", "i2"]
+
+
+async def test_pages_go_on_where_the_ones_before_ended(bundle_path: Path, redis_url: str, ray: FakeRay) -> None:
+    async with serving(settings_for(ray.port), bundle_path, redis_url) as client:
+        first, second, third = [await client.get(SLATE, params={"n": 3, "page": page}) for page in range(3)]
+        assert item_ids(first) + item_ids(second) + item_ids(third) == [f"i{code}" for code in range(59, 50, -1)]
+        assert [item["position"] for item in third.json()["items"]] == [0, 1, 2]
+        again = await client.get(SLATE, params={"n": 3, "page": 1})
+        assert (again.json()["served_from"], item_ids(again)) == ("cache", item_ids(second))
+        assert item_ids(await client.get("/v1/users/8/recommendations", params={"n": 3, "page": 2})) == item_ids(third)
+        assert (await client.get(SLATE, params={"page": 10})).status_code == 400
+
+
+async def test_recent_slates_reach_the_models_where_their_repetition_counts(
+    bundle_path: Path, redis_url: str, ray: FakeRay, tmp_path: Path
+) -> None:
+    declared = tmp_path / "scenes.yaml"
+    declared.write_text("home: {repetition: {discount: 0.5, slates: 2}}")
+    settings = settings_for(ray.port).model_copy(update={"scenes_file": declared})
+    async with serving(settings, bundle_path, redis_url) as client:
+        for _ in range(4):
+            await client.get(SLATE, params={"n": 2, "force_refresh": "true"})
+    shown = [query.shown for batch in ray.batches for query in batch]
+    slate = ["i59", "i58"]
+    assert shown == [[], [slate], [slate, slate], [slate, slate]]
+
+
 async def test_similar_items_are_the_neighbours_without_what_the_user_saw(
     client: httpx.AsyncClient, ray: FakeRay, redis_url: str
 ) -> None:
@@ -432,6 +483,7 @@ async def test_openapi_documents_parameters_answers_and_errors(alone: httpx.Asyn
         "device",
         "country",
         "exclude",
+        "page",
         "force_refresh",
         "explain",
     ]
