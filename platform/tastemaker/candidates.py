@@ -118,6 +118,11 @@ class Named:
         return together([(named, theirs), (others, Proposals(proposals.codes[others], proposals.source[others]))])
 
 
+def no_codes() -> Codes:
+    """None at all."""
+    return np.empty(0, dtype=np.int32)
+
+
 def shares_of(sources: Mapping[str, float]) -> Shares:
     """The shares of a scene, whose sources go by their names. Their lists stand in this order behind the search's."""
     return {SOURCES.index(name): share for name, share in sources.items() if share > 0}

@@ -36,6 +36,7 @@ from tastemaker.candidates import (
     among,
     largest,
     most_voted,
+    no_codes,
     places,
     together,
     unite,
@@ -63,12 +64,22 @@ class Space:
     """Item vectors that are searched by inner product."""
 
     vectors: torch.Tensor  # (N, D) f32
-    index: faiss.Index
+    index: faiss.Index  # of the first rows; those behind them are few, and searched one by one
+    gone: Codes = field(default_factory=no_codes)  # rows that are not found
+    there: faiss.SearchParameters | None = None  # of the index, without them
 
     @classmethod
     def of(cls, vectors: Floats) -> Space:
         """The space of `vectors` (N, D) with an index of its own."""
         return cls(torch.from_numpy(vectors), flat_index(vectors))
+
+    def grown(self, vectors: Floats, gone: Codes) -> Space:
+        """The same space with more rows behind, and without the rows `gone`."""
+        indexed = gone[gone < self.index.ntotal].astype(np.int64)
+        there = None
+        if len(indexed):
+            there = faiss.SearchParameters(sel=faiss.IDSelectorNot(faiss.IDSelectorBatch(indexed)))  # type: ignore[call-arg]
+        return Space(torch.from_numpy(vectors), self.index, gone, there)
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,7 @@ class Retrieval:
     neighbours: Codes  # (N, K), -1 where there are fewer
     neighbour_weights: Floats  # (N, K)
     popular: PopularTable
+    gone: Codes = field(default_factory=no_codes)  # items that are not proposed
 
 
 @dataclass(frozen=True)
@@ -140,9 +152,21 @@ class Search:
         if self.products is not None:
             return largest(self.products, k)
         wanted = min(k + self.seen.shape[1], len(self.space.vectors))
-        codes = self.space.index.search(self.queries, wanted)[1].astype(np.int32)
+        codes = self._scan(wanted)
         unseen_first = np.argsort(among(codes, self.seen), axis=1, kind="stable")[:, :k]
         return np.take_along_axis(codes, unseen_first, axis=1)
+
+    def _scan(self, wanted: int) -> Codes:
+        space, queries = self.space, self.queries
+        indexed = space.index.ntotal
+        scores, codes = space.index.search(queries, min(wanted, indexed), params=space.there)
+        if indexed < len(space.vectors):
+            behind = torch.mm(torch.from_numpy(queries), space.vectors[indexed:].T).numpy()
+            behind[:, space.gone[space.gone >= indexed] - indexed] = -np.inf
+            places = np.broadcast_to(np.arange(indexed, len(space.vectors)), behind.shape)
+            scores, codes = np.concatenate([scores, behind], axis=1), np.concatenate([codes, places], axis=1)
+            codes = np.take_along_axis(codes, np.argsort(-scores, axis=1, kind="stable")[:, :wanted], axis=1)
+        return codes.astype(np.int32)
 
     def of(self, codes: Codes) -> Floats:
         """The inner products with the items `codes` (B, C)."""
@@ -250,6 +274,8 @@ def search(space: Space, queries: Floats, seen: Codes) -> Search:
     products = torch.mm(torch.from_numpy(queries), space.vectors.T).numpy()
     rows, place = np.nonzero(seen >= 0)
     products[rows, seen[rows, place]] = -np.inf
+    if len(space.gone):
+        products[:, space.gone] = -np.inf
     return Search(space, queries, seen, products)
 
 

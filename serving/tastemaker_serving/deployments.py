@@ -31,15 +31,17 @@ from tastemaker.popular import Person
 from tastemaker.preferences import Preferences
 from tastemaker.retrieval import Wanted
 from tastemaker_serving import models, pipeline, wire
+from tastemaker_serving.grown import GrownPersonal, GrownRanking, GrownRetrieval
 from tastemaker_serving.live import Live
 from tastemaker_serving.named import named_by
+from tastemaker_serving.overlay import Overlay, Parcel, Roster, Update, without_strangers
 from tastemaker_serving.pipeline import Chosen, Requests, StageClock, Steps, ToRank
 from tastemaker_serving.readers import Reader
 from tastemaker_serving.shown import shown_by
 from tastemaker_serving.stages.newcomers import FEW
 from tastemaker_serving.stages.rank import Ranked, rank
 from tastemaker_serving.stages.reasons import reason
-from tastemaker_serving.stages.rules import PINNED
+from tastemaker_serving.stages.rules import PINNED, without
 from tastemaker_serving.stages.sources import Panel
 from tastemaker_serving.tracing import trace_of
 
@@ -56,34 +58,48 @@ class CandidateGenerator:
         models.use_threads(threads)
         self._limit = settings.serving.funnel.candidates
         opened, declared = bundle.read(bundle_path, only=models.RETRIEVAL_PARTS), scenes.load(settings)
-        model = models.load_retrieval(opened, self._limit)
-        live = Live(redis_url, opened.table("items")[columns.ITEM_ID].to_pylist(), declared)
-        self._panel = Panel(retrieval.sources(model) | live.sources, settings.serving.sources, threads)
+        self._grown = GrownRetrieval(models.load_retrieval(opened, self._limit))
+        self._live = Live(redis_url, opened.table("items")[columns.ITEM_ID].to_pylist(), declared)
+        sources = retrieval.sources(self._grown.model) | self._live.sources
+        self._panel = Panel(sources, settings.serving.sources, threads)
         self._shares = {name: shares_of(scene.sources) for name, scene in declared.by_name.items()}
-        live.start()
+        self._overlay = Overlay(redis_url, opened, self._adopt)
+        self._overlay.start()
+        self._live.start()
 
-    async def __call__(self, wanted: Wanted) -> Candidates:
+    async def __call__(self, parcel: Parcel[Wanted]) -> Parcel[Candidates]:
         """At most `funnel.candidates` for each user."""
+        wanted = parcel.unpacked(self._overlay.roster)
         shares = [self._shares.get(scene, self._shares[scenes.HOME]) for scene in wanted.scenes]
-        return await pipeline.generate(self._panel.ask, wanted, shares, self._limit)
+        found = await pipeline.generate(self._panel.ask, wanted, shares, self._limit, self._grown.model.gone)
+        return Parcel.of(found, self._overlay.roster)
 
     async def ping(self) -> bool:
         """Answers when the parts are loaded."""
         return True
 
+    def _adopt(self, update: Update) -> None:
+        self._grown.adopt(update)
+        self._panel.follow(retrieval.sources(self._grown.model))
+        self._live.follow(update.index)
+
 
 class Ranker:
     """Scores a batch of users' candidates."""
 
-    def __init__(self, bundle_path: Path, funnel: config.Funnel, threads: int) -> None:
+    def __init__(self, bundle_path: Path, funnel: config.Funnel, threads: int, redis_url: str) -> None:
         models.use_threads(threads)
-        self._model = models.load_ranker(bundle.read(bundle_path, only=models.RANKER_PARTS), funnel.head_weights)
+        opened = bundle.read(bundle_path, only=models.RANKER_PARTS)
+        self._grown = GrownRanking(models.load_ranker(opened, funnel.head_weights))
         self._keep = funnel.ranked
+        self._overlay = Overlay(redis_url, opened, self._grown.adopt)
+        self._overlay.start()
 
-    async def __call__(self, asked: ToRank) -> Ranked:
+    async def __call__(self, parcel: Parcel[ToRank]) -> Ranked:
         """The best `funnel.ranked` of each user's candidates; all of them where they are traced."""
+        asked = parcel.unpacked(self._overlay.roster)
         keep = asked.kept(self._keep)
-        return rank(self._model, asked.user_vectors, asked.profiles, asked.candidates, keep)
+        return rank(self._grown.model, asked.user_vectors, asked.profiles, asked.candidates, keep)
 
     async def ping(self) -> bool:
         """Answers when the parts are loaded."""
@@ -108,11 +124,14 @@ class Recommender:
         sizes = settings.serving.deployments
         models.use_threads(sizes.recommender.threads)
         telemetry.begin(settings, "tastemaker-recommender")
-        self._model = models.load_personal(bundle.read(bundle_path, only=models.PERSONAL_PARTS))
+        opened = bundle.read(bundle_path, only=models.PERSONAL_PARTS)
+        self._grown = GrownPersonal(models.load_personal(opened))
+        self._overlay = Overlay(redis_url, opened, self._grown.adopt)
+        self._overlay.start()
         self._version = model_version
         self._was_whole = False
         self._funnel, self._scenes = settings.serving.funnel, scenes.load(settings)
-        ranks, ping = (ranker.remote, ranker.ping.remote) if ranker else _kserve_ranker(settings, model_version)
+        ranks, ping = _ray_ranker(ranker) if ranker else _kserve_ranker(settings, model_version)
         self._pings: dict[str, Callable[[], Awaitable[bool]]] = {
             "candidates": candidate_generator.ping.remote,
             "ranker": ping,
@@ -124,9 +143,13 @@ class Recommender:
             sizes.recommender.timeout_ms / 1e3,
         )
         self._steps = Steps(
-            generate=lambda asked: _bounded(candidate_generator.remote(asked), sizes.candidate_generator.timeout_ms),
-            rank=lambda asked: _bounded(ranks(asked), sizes.ranker.timeout_ms),
+            generate=lambda asked: self._generate(candidate_generator, asked, sizes.candidate_generator.timeout_ms),
+            rank=lambda asked: _bounded(ranks(asked, self._overlay.roster), sizes.ranker.timeout_ms),
         )
+
+    @property
+    def _model(self) -> models.Personal:
+        return self._grown.model
 
     async def __call__(self, request: Request) -> Response:
         """POST `wire.PATH`, or GET `/healthz`."""
@@ -182,6 +205,13 @@ class Recommender:
             slates = [self._slate(chosen, row, query, requests, degraded) for row, query in enumerate(queries)]
         telemetry.batch("recommend", (query.traceparent for query in queries), clock.began, clock.stage_ms)
         return wire.Batch(self._version, slates, clock.stage_ms, degraded)
+
+    async def _generate(self, generator: DeploymentHandle[Any], asked: Wanted, budget_ms: float) -> Candidates:
+        parcel = Parcel.of(asked, self._overlay.roster)
+        answer: Parcel[Candidates] = await _bounded(generator.remote(parcel), budget_ms)
+        found = answer.unpacked(self._overlay.roster)
+        # Items unknown here became padding, whose place is at the end.
+        return without(found, found.codes < 0) if len(answer.keys) else found
 
     async def _introductions(
         self, queries: Sequence[wire.Query], trails: Sequence[trail.Trail]
@@ -255,7 +285,7 @@ def build_app(settings: config.Settings, bundle_path: Path, model_version: str, 
     generator = _deployment(CandidateGenerator, sizes.candidate_generator).bind(bundle_path, settings, redis_url)
     ranker = None
     if settings.ranking.backend == "ray":
-        ranker = _deployment(Ranker, sizes.ranker).bind(bundle_path, funnel, sizes.ranker.threads)
+        ranker = _deployment(Ranker, sizes.ranker).bind(bundle_path, funnel, sizes.ranker.threads, redis_url)
     return _deployment(Recommender, sizes.recommender).bind(
         bundle_path, model_version, redis_url, settings, generator, ranker
     )
@@ -274,16 +304,23 @@ def _deployment(role: type, size: config.Deployment) -> serve.Deployment:
     return deployed
 
 
-def _kserve_ranker(
-    settings: config.Settings, model_version: str
-) -> tuple[Callable[[ToRank], Awaitable[Ranked]], Callable[[], Awaitable[bool]]]:
-    """How to ask the KServe ranker, and how to ask for its health."""
+Rank = Callable[[ToRank, Roster], Awaitable[Ranked]]
+Ping = Callable[[], Awaitable[bool]]
+
+
+def _ray_ranker(ranker: DeploymentHandle[Any]) -> tuple[Rank, Ping]:
+    """How to ask the Ranker, and how to ask for its health."""
+    return lambda asked, roster: ranker.remote(Parcel.of(asked, roster)), ranker.ping.remote
+
+
+def _kserve_ranker(settings: config.Settings, model_version: str) -> tuple[Rank, Ping]:
+    """How to ask the KServe ranker, which knows the bundle's items only, and how to ask for its health."""
     # Imported here: KServe takes seconds and belongs to an extra of its own.
     from tastemaker_serving.kserve_client import RemoteRanker
 
     budget_s = settings.serving.deployments.ranker.timeout_ms / 1e3
     remote = RemoteRanker(settings.ranking, model_version, settings.serving.funnel.ranked, budget_s)
-    return remote.rank, remote.ready
+    return lambda asked, roster: remote.rank(without_strangers(asked, roster)), remote.ready
 
 
 async def _bounded(response: Awaitable[T], budget_ms: float) -> T:

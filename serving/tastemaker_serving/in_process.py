@@ -28,7 +28,7 @@ class InProcess:
         ranker = None
         if patient.ranking.backend == "ray":
             serving = patient.serving
-            ranker = _here(Ranker(bundle_path, serving.funnel, serving.deployments.ranker.threads))
+            ranker = _here(Ranker(bundle_path, serving.funnel, serving.deployments.ranker.threads, redis_url))
         self._recommender = Recommender(bundle_path, model_version, redis_url, patient, generator, ranker)
         self._loop = asyncio.Runner()  # one for all batches: the connections to Redis belong to it
 

@@ -50,6 +50,10 @@ class Live:
         """By their position in SOURCES."""
         return {TRENDING: self.trending, EXPLORE: self.explore}
 
+    def follow(self, index: KeyIndex) -> None:
+        """Know the items of `index` from the next reading on; those known so far keep their codes."""
+        self._index = index
+
     def start(self) -> None:
         """Read in the background from now on, as long as the process lives."""
         threading.Thread(target=lambda: asyncio.run(self._keep_fresh()), name="live sources", daemon=True).start()

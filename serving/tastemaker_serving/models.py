@@ -7,7 +7,7 @@ only its own parts.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import faiss
@@ -18,7 +18,9 @@ import torch
 from tastemaker import columns
 from tastemaker.attributes import Attributes
 from tastemaker.bundle import Bundle
+from tastemaker.candidates import no_codes
 from tastemaker.errors import InvalidInput
+from tastemaker.features import kin
 from tastemaker.features.fold_in import ItemFactors
 from tastemaker.features.tower_inputs import KeyIndex
 from tastemaker.heads import HeadWeights
@@ -39,6 +41,7 @@ PERSONAL_PARTS = (
     "popularity",
     "vocabulary",
     "recipe",
+    *kin.PARTS,
 )
 RETRIEVAL_PARTS = (
     "items",
@@ -47,13 +50,15 @@ RETRIEVAL_PARTS = (
     "als_factors",
     "als_gram",
     "content_vectors",
+    "content_idf",
+    "content_directions",
     "neighbours",
     "neighbour_weights",
     "popularity",
     "vocabulary",
     "recipe",
 )
-RANKER_PARTS = ("ranker", "ranker_items", "recipe")
+RANKER_PARTS = ("items", "ranker", "ranker_items", "recipe", *kin.PARTS)
 USER_TOWER_PARTS = ("user_tower", "vocabulary", "recipe")
 """What each deployment reads, so that it checks only those files."""
 
@@ -73,6 +78,8 @@ class Personal:
     neighbours: Codes  # (N, K), -1 where there are fewer
     neighbour_weights: Floats  # (N, K)
     popular: PopularLists
+    stand_ins: Codes = field(default_factory=no_codes)
+    """(M,) what the user tower takes each of the last M items for, which are newer than it; -1 for nothing."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -152,7 +152,7 @@ async def recommend(
             index=model.index,
             vocabulary=model.vocabulary,
         )
-        user_vectors = embed(model.tower, inputs, requests.profiles)
+        user_vectors = embed(model.tower, _as_known(model, inputs), requests.profiles)
     with clock.stage("candidates"):
         history = inputs.history.astype(np.int32)
         wanted = _wanted(requests, inputs, history, user_vectors, segment, session)
@@ -205,11 +205,23 @@ def embed(tower: Program, inputs: TowerInputs, profiles: Floats) -> Floats:
         return tower(*map(torch.from_numpy, arrays)).numpy()
 
 
-async def generate(ask: Ask, wanted: Wanted, shares: Sequence[Shares], limit: int) -> Candidates:
+def _as_known(model: Personal, inputs: TowerInputs) -> TowerInputs:
+    """The inputs with what the tower can take new items for."""
+    if not len(model.stand_ins):
+        return inputs
+    first = len(model.item_ids) - len(model.stand_ins)
+    stand_ins = model.stand_ins[np.maximum(inputs.history - first, 0)]
+    return replace(inputs, history=np.where(inputs.history < first, inputs.history, stand_ins))
+
+
+async def generate(
+    ask: Ask, wanted: Wanted, shares: Sequence[Shares], limit: int, gone: Codes | None = None
+) -> Candidates:
     """At most `limit` candidates for each user, without those seen or excluded; for requests that name some, those.
 
     Args:
         shares: of the sources in the scenes that `wanted.scene` counts.
+        gone: items (G,) that are in no slate.
 
     Raises:
         Unavailable: every source failed or ran late.
@@ -218,6 +230,8 @@ async def generate(ask: Ask, wanted: Wanted, shares: Sequence[Shares], limit: in
     proposed = retrieval.propose(heard, shares, wanted, limit)
     if wanted.named is not None:
         proposed = wanted.named.instead_of(proposed)
+    if gone is not None and len(gone):
+        proposed = proposed.select((proposed.codes >= 0) & ~np.isin(proposed.codes, gone))
     unseen = filters.drop(proposed, wanted.seen)
     allowed = filters.drop(unseen.kept, wanted.excluded)
     dropped = (

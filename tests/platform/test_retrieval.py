@@ -59,6 +59,21 @@ def test_the_index_and_the_matrix_product_find_the_same(model: Retrieval) -> Non
         assert not set(scan) & set(range(0, 100, 2))
 
 
+def test_rows_behind_the_index_are_found_and_rows_that_are_gone_are_not(model: Retrieval) -> None:
+    more = np.random.default_rng(1).normal(size=(20, 16)).astype(np.float32)
+    gone = np.array([*range(0, ITEMS, 2), ITEMS + 3], dtype=np.int32)
+    grown = model.two_tower.grown(np.concatenate([model.two_tower.vectors.numpy(), more]), gone)
+    exact = retrieval.search(grown, wanted([0]).user_vectors, NOTHING)
+    left = set(range(ITEMS + 20)) - set(gone.tolist())
+    for k in (40, ITEMS + 20):
+        for found in (exact.nearest(k), indexed(exact).nearest(k)):
+            codes = set(found[0, : min(k, len(left))].tolist())
+            assert len(codes) == min(k, len(left))
+            assert codes <= left
+    assert set(exact.nearest(40)[0].tolist()) == set(indexed(exact).nearest(40)[0].tolist())
+    assert model.two_tower.grown(grown.vectors.numpy(), NOTHING[0]).there is None
+
+
 def test_every_source_has_its_share_and_no_item_comes_twice(model: Retrieval) -> None:
     asked = wanted([10, 200])
     found = retrieval.propose(heard(model, asked, HOME), [HOME], asked, LIMIT)

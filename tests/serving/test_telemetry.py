@@ -86,8 +86,8 @@ def recommending(settings: config.Settings, bundle_path: Path, redis_url: str) -
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Ray, about pydantic
         from tastemaker_serving.deployments import CandidateGenerator, Ranker, Recommender
-    generator = CandidateGenerator(bundle_path, settings)
-    ranker = Ranker(bundle_path, settings.serving.funnel, threads=1)
+    generator = CandidateGenerator(bundle_path, settings, redis_url)
+    ranker = Ranker(bundle_path, settings.serving.funnel, 1, redis_url)
     recommender = Recommender(bundle_path, "model-1", redis_url, settings, handle(generator), handle(ranker))
 
     @asynccontextmanager

@@ -72,6 +72,10 @@ class Panel:
         self._late: dict[int, Future[None]] = {}
         self._one_batch_at_a_time = asyncio.Lock()
 
+    def follow(self, sources: Mapping[int, Source]) -> None:
+        """Ask `sources` from the next batch on, in the place of those of the same position."""
+        self._sources = {**self._sources, **sources}
+
     async def ask(self, wanted: Wanted, lengths: Mapping[int, int]) -> tuple[dict[int, Heard], list[str]]:
         """What the sources say when asked for so many items each, and the names of those that failed or ran late."""
         asked = [source for source in lengths if source in self._sources]
