@@ -54,7 +54,9 @@ def session(settings: Settings, workers: int = 1) -> Iterator[None]:
             f"Ray at {settings.ray_address or 'this machine'} does not answer: {str(error)[:200]}",
             "Check RAY_ADDRESS, or unset it for a local Ray",
         ) from error
+    # Whoever asked for the run tells how it goes.
     DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         yield
     finally:
