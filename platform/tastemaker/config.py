@@ -113,7 +113,11 @@ class Funnel(Section):
 class Sources(Section):
     """The candidate sources. What they propose in each scene stands in the scenes."""
 
-    budget_ms: int = Field(150, ge=1, description="of each source for one batch; one that runs late is left out of it")
+    budget_ms: int = Field(
+        300,
+        ge=1,
+        description="of each source for one batch, below the timeout of the deployment; a late one is left out",
+    )
     budgets_ms: dict[str, Annotated[int, Field(ge=1)]] = Field({}, description="of single sources, by name")
 
     def of(self, source: str) -> int:

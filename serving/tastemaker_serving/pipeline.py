@@ -169,7 +169,7 @@ async def recommend(
         if requests.named is not None:
             ranked, relevance = blend(ranked, codes, relevance, requests.named)
         if requests.exploring is not None:
-            ranked, relevance = reserve(ranked, relevance, candidates, requests.exploring)
+            ranked, relevance, candidates = reserve(ranked, relevance, candidates, requests.exploring)
         codes = pick(candidates.codes, ranked.places, -1)
         listed = Listed.of(codes, relevance, requests.excluded, requests.shown)
         slates = by_scene.arranged(listed, groups, model.attributes, model.unit_vectors, requests.n, requests.now)

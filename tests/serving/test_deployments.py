@@ -29,6 +29,7 @@ SETTINGS = """
 home: {home}
 serving:
   port: {port}
+  sources: {{budget_ms: 20000}}
   deployments:
     recommender: {{timeout_ms: 5000}}
     candidate_generator:

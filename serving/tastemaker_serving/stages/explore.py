@@ -8,6 +8,8 @@ B users, C candidates, R ranked items, n places of the slate, E explored items.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -16,27 +18,36 @@ from tastemaker.exploration import Exploring
 from tastemaker_serving.stages.rank import Ranked
 
 
-def reserve(ranked: Ranked, relevance: Floats, candidates: Candidates, exploring: Exploring) -> tuple[Ranked, Floats]:
+def reserve(
+    ranked: Ranked, relevance: Floats, candidates: Candidates, exploring: Exploring
+) -> tuple[Ranked, Floats, Candidates]:
     """The ranked list and its relevance (B, R), with explored items at places that chance gives them.
 
-    The first place stays with the best item. An explored item that is among the best anyway keeps its own place.
+    The first place stays with the best item. An explored item that is among the best anyway keeps its own place. Those
+    that are tried are the explore source's in the candidates that are returned, whoever else proposed them.
     """
+    if candidates.explored is None:
+        return ranked, relevance, candidates
     places, scores, relevance = ranked.places.copy(), ranked.scores.copy(), relevance.copy()
+    source = candidates.source.copy()
     for row in np.flatnonzero(exploring.expected > 0).tolist():
         length = int(exploring.lengths[row])
         chance = np.random.default_rng(int(exploring.seeds[row]))
-        drawn = _explorers(candidates, row)[: _slots(float(exploring.expected[row]), chance)]
+        drawn = _places(candidates.codes[row], candidates.explored.codes[row])
+        drawn = drawn[: _slots(float(exploring.expected[row]), chance)]
         found = places[row, places[row] >= 0].tolist()
-        tried = [place for place in drawn if place not in found[:length]]
-        at = 1 + np.sort(chance.permutation(max(min(length, len(found)) - 1, 0))[: len(tried)])
+        room = chance.permutation(max(min(length, len(found)) - 1, 0))
+        tried = [place for place in drawn if place not in found[:length]][: len(room)]
+        at = 1 + np.sort(room[: len(tried)])
+        source[row, tried] = EXPLORE
         others = np.flatnonzero(~np.isin(places[row], tried))
         lists = [array[row, others].tolist() for array in (places, scores, relevance)]
-        for place, explorer in zip(at.tolist(), tried, strict=False):
+        for place, explorer in zip(at.tolist(), tried, strict=True):
             for values, value in zip(lists, (explorer, lists[1][place], lists[2][place]), strict=True):
                 values.insert(place, value)
         width = places.shape[1]
         places[row], scores[row], relevance[row] = (values[:width] for values in lists)
-    return Ranked(places, scores), relevance
+    return Ranked(places, scores), relevance, replace(candidates, source=source)
 
 
 def propensities(
@@ -61,9 +72,10 @@ def propensities(
     return shown
 
 
-def _explorers(candidates: Candidates, row: int) -> list[int]:
-    """Places in the candidate list of what was drawn for this user, highest first."""
-    places: list[int] = np.flatnonzero((candidates.source[row] == EXPLORE) & (candidates.codes[row] >= 0)).tolist()
+def _places(candidates: Codes, drawn: Codes) -> list[int]:
+    """The places in a user's list of candidates (C,) of the items that were drawn (E,), highest first."""
+    hit = (candidates == drawn[:, None]) & (drawn >= 0)[:, None]
+    places: list[int] = hit.argmax(axis=1)[hit.any(axis=1)].tolist()
     return places
 
 

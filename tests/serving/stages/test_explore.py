@@ -14,11 +14,12 @@ CANDIDATES, RANKED = 30, 12
 
 
 def candidates(explorers: int) -> Candidates:
-    """Items 100 … in order; the last `explorers` of them were drawn."""
+    """Items 100 … in order; the last `explorers` of them were drawn, and one that the user may not have."""
     codes = np.arange(100, 100 + CANDIDATES, dtype=np.int32)[None]
     source = np.full(codes.shape, TWO_TOWER, dtype=np.uint8)
-    source[0, CANDIDATES - explorers :] = EXPLORE
-    return Candidates(codes, source, np.zeros((len(SIGNALS), *codes.shape), dtype=np.float32))
+    drawn = np.array([[7, *codes[0, CANDIDATES - explorers :], -1]], dtype=np.int32)
+    explored = Explored(drawn, np.full(drawn.shape, 0.1, dtype=np.float32))
+    return Candidates(codes, source, np.zeros((len(SIGNALS), *codes.shape), dtype=np.float32), explored=explored)
 
 
 def ranked(*places: int) -> tuple[Ranked, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
@@ -43,7 +44,7 @@ def test_nothing_is_lost_but_what_gives_way_and_nothing_doubled(
     before, worth = ranked(*range(real), *[-1] * (RANKED - real))
     pool = candidates(explorers)
 
-    after, relevance = reserve(before, worth, pool, exploring(expected, length, seed))
+    after, relevance, told = reserve(before, worth, pool, exploring(expected, length, seed))
 
     places = [place for place in after.places[0].tolist() if place >= 0]
     assert len(set(places)) == len(places)
@@ -54,6 +55,7 @@ def test_nothing_is_lost_but_what_gives_way_and_nothing_doubled(
     assert len(places) == min(real + len(tried), RANKED)
     assert real == 0 or places[0] == 0  # the best stays the best
     assert all(place in places[:length] for place in tried)
+    assert set(np.flatnonzero(told.source[0] == EXPLORE).tolist()) == set(tried)
     assert after.places.shape == after.scores.shape == relevance.shape == before.places.shape
     assert np.all(np.diff(relevance[0, : len(places)]) <= 0)
 
@@ -62,7 +64,7 @@ def test_as_many_places_are_explored_as_the_scene_says() -> None:
     before, worth = ranked(*range(RANKED))
     counts = []
     for seed in range(400):
-        after, _ = reserve(before, worth, candidates(6), exploring(1.25, 10, seed))
+        after, _, _ = reserve(before, worth, candidates(6), exploring(1.25, 10, seed))
         counts.append(np.count_nonzero(after.places[0] >= CANDIDATES - 6))
     assert set(counts) == {1, 2}
     assert abs(np.mean(counts) - 1.25) < 0.08
@@ -76,8 +78,9 @@ def test_the_same_request_explores_the_same_places() -> None:
 
 def test_what_is_among_the_best_anyway_keeps_its_place() -> None:
     before, worth = ranked(0, 29, *range(1, 11))
-    after, _ = reserve(before, worth, candidates(1), exploring(1, 10))
+    after, _, told = reserve(before, worth, candidates(1), exploring(1, 10))
     assert after.places.tolist() == before.places.tolist()
+    assert set(told.source[0].tolist()) == {TWO_TOWER}
 
 
 def test_propensities_are_those_of_what_was_drawn_and_of_what_would_have_given_way() -> None:
