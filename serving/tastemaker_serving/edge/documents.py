@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 from fastapi import Security
 from fastapi.security import HTTPBearer
+from starlette.responses import PlainTextResponse
 
 from tastemaker.answers import Accepted, Alive, Dependency, ItemList, Problem, Readiness
 from tastemaker.events.schema import MAX_EVENTS, EventForm
@@ -159,5 +160,6 @@ ALIVE = answer(Alive, Alive())
 READY = answer(Readiness, _READY, errors={503: AWAY})
 METRICS: dict[str, Any] = {
     "response_model": None,
+    "response_class": PlainTextResponse,
     "responses": {200: {"content": {"text/plain": {"example": "tastemaker_slates_total 1.0"}}}},
 }
