@@ -11,7 +11,7 @@ import os
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
@@ -200,6 +200,7 @@ class Settings(BaseSettings):
     )
     model_name: str = Field("tastemaker", description="name of the registered model")
     scenes_file: Path | None = Field(None, description="YAML of scenes that is laid over the packaged ones")
+    scenes: dict[str, dict[str, Any]] = Field({}, description="scenes that are laid over those of the file")
     event_types: Annotated[dict[str, EventType], Field(min_length=1)] = DEFAULT_EVENT_TYPES
     edge: Edge = Edge()
     serving: Serving = Serving()

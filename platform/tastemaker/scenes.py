@@ -1,7 +1,7 @@
 """Scenes: the places where slates are shown, and what a slate is made of in each.
 
 The packaged `scenes.yaml` declares them. The setting `scenes_file` names a file that is laid over it, scene by scene
-and field by field; a scene of another name starts from `home`.
+and field by field, and the setting `scenes` is laid over both; a scene of another name starts from `home`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ RETRIEVED: Final = tuple(name for source, name in enumerate(SOURCES) if source n
 MAX_PLACE: Final = 99
 """The last place of the longest slate."""
 
+Fields = dict[str, Any]
 Places = Annotated[int, Field(ge=1)]
 Names = tuple[Annotated[str, Field(min_length=1)], ...]
 
@@ -231,18 +232,22 @@ def load(settings: Settings) -> Scenes:
     Raises:
         InvalidInput: the file of `scenes_file` cannot be used; the message names the field, the value and the file.
     """
-    declared = _read(PACKAGED)
-    file = PACKAGED
+    declared, last = _read(PACKAGED), str(PACKAGED)
     if settings.scenes_file is not None:
-        file = settings.scenes_file
-        own = _read(file)
-        declared[HOME] |= own.pop(HOME, {})
-        for name, fields in own.items():
-            declared[name] = declared.get(name, declared[HOME]) | fields
-    return Scenes({name: _scene(name, fields, file) for name, fields in declared.items()})
+        declared, last = _laid_over(declared, _read(settings.scenes_file)), str(settings.scenes_file)
+    if settings.scenes:
+        declared, last = _laid_over(declared, settings.scenes), "the setting `scenes`"
+    return Scenes({name: _scene(name, fields, last) for name, fields in declared.items()})
 
 
-def _read(file: Path) -> dict[str, dict[str, Any]]:
+def _laid_over(declared: Mapping[str, Fields], own: Mapping[str, Fields]) -> dict[str, Fields]:
+    home = declared[HOME] | own.get(HOME, {})
+    return {**declared, HOME: home} | {
+        name: declared.get(name, home) | fields for name, fields in own.items() if name != HOME
+    }
+
+
+def _read(file: Path) -> dict[str, Fields]:
     try:
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -257,12 +262,12 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
     return {str(name): fields for name, fields in scenes.items()}
 
 
-def _scene(name: str, fields: dict[str, Any], file: Path) -> Scene:
+def _scene(name: str, fields: Fields, last: str) -> Scene:
     try:
         return Scene.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in (name, *first["loc"]))
         raise InvalidInput(
-            f"{place!r} has value {first['input']!r:.80}: {first['msg'].lower()}", f"Correct it in {file}"
+            f"{place!r} has value {first['input']!r:.80}: {first['msg'].lower()}", f"Correct it in {last}"
         ) from error

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tastemaker import config
+from tastemaker import config, scenes
 from tastemaker.config import Settings
 from tastemaker.ray_env import RAY_VERSION
 
@@ -155,6 +155,24 @@ def test_the_settings_are_what_the_application_reads(
     assert as_variables.event_types == from_file.event_types
     assert as_variables.serving == from_file.serving
     assert as_variables.lake == "s3://recommend-lake/production"
+
+
+def test_scenes_are_the_same_in_the_edge_and_in_the_models(
+    render: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ban = {"name": "withdrawn", "action": "ban", "items": ["318"], "from": "2026-03-01"}
+    found = render({"config": {"scenes": {"home": {"caps": {"author": 2}, "rules": [ban]}}}})
+    file = tmp_path / "tastemaker.yaml"
+    file.write_text(found.get("ConfigMap", "config")["data"]["tastemaker.yaml"])
+    monkeypatch.setenv(config.CONFIG_VARIABLE, str(file))
+    at_the_edge = scenes.load(Settings())
+    monkeypatch.delenv(config.CONFIG_VARIABLE)
+    recommender = found.get("Recommender", "tastemaker")
+    (said,) = [one["value"] for one in recommender["spec"]["env"] if one["name"] == "TASTEMAKER_SCENES"]
+    monkeypatch.setenv("TASTEMAKER_SCENES", said)
+    assert scenes.load(Settings()) == at_the_edge
+    assert at_the_edge["home"].caps.author == 2
+    assert [rule.name for rule in at_the_edge["home"].rules] == ["withdrawn"]
 
 
 def test_colours_find_the_ranker_of_their_version(render: Any, monkeypatch: pytest.MonkeyPatch) -> None:

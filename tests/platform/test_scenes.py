@@ -49,6 +49,29 @@ def test_a_file_is_laid_over_the_packaged_scenes_field_by_field(tmp_path: Path) 
     assert own["kids"].cache_ttl_s == 5, "a scene of one's own starts from the home of one's own"
 
 
+def test_scenes_in_the_settings_are_laid_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text("home: {cache_ttl_s: 5, caps: {author: 2}}")
+    settings = Settings(scenes_file=file, scenes={"kids": {"cache_ttl_s": 7}, "home": {"caps": {"author": 3}}})
+    own = scenes.load(settings)
+    assert (own["home"].cache_ttl_s, own["home"].caps.author) == (5, 3)
+    assert (own["kids"].cache_ttl_s, own["kids"].caps.author) == (7, 3)
+    with pytest.raises(InvalidInput, match=r"'home\.cahps'.*Correct it in the setting `scenes`"):
+        scenes.load(Settings(scenes={"home": {"cahps": 1}}))
+
+
+def test_a_variable_may_hold_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASTEMAKER_SCENES", '{"home": {"rules": [{"name": "a", "action": "ban", "items": ["x"]}]}}')
+    assert [rule.name for rule in scenes.load(Settings())["home"].rules] == ["a"]
+
+
+def test_the_example_of_the_docs_can_be_used(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "scenes.md").read_text()
+    own = laid_over(tmp_path, text.split("```yaml\n")[1].split("```")[0])
+    assert [rule.name for rule in own["home"].rules] == ["withdrawn", "spring campaign", "new dramas"]
+    assert own["shorts"].diversity.method == "dpp"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
