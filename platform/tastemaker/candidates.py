@@ -9,7 +9,7 @@ B users, C candidates in retrieval order, N items, G categories. A code of -1 is
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 import numpy as np
@@ -25,6 +25,8 @@ T = TypeVar("T", bound=np.generic)
 SOURCES: Final = ("two-tower", "item-to-item", "als", "content", "popular", "session", "trending", "explore", "named")
 """Names of the candidate sources; `Proposals.source` holds their positions. `named` is the caller, whom none asks."""
 TWO_TOWER, ITEM_TO_ITEM, ALS, CONTENT, POPULAR, SESSION, TRENDING, EXPLORE, NAMED = range(len(SOURCES))
+LIVE: Final = (TRENDING, EXPLORE)
+"""What these propose changes by the minute, whatever the bundle."""
 
 Shares = Mapping[int, float]
 """What part of the candidate list is kept for each source; one that is not here is switched off. The two-tower search,
@@ -70,6 +72,7 @@ class Candidates:
     dropped: tuple[Drop, ...] = ()  # what retrieval and filters took away, where that is traced
     silent: tuple[str, ...] = ()  # names of the sources that failed or ran late
     explored: Explored | None = None
+    live: Mapping[str, Codes] = field(default_factory=dict)  # (B, k) by source that changes by the minute; where traced
 
 
 def unite(nearest: Codes, others: Mapping[int, Codes], limit: int) -> Proposals:

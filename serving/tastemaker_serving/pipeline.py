@@ -11,13 +11,25 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from tastemaker import retrieval
-from tastemaker.candidates import Candidates, Codes, Floats, Mask, Named, Shares, pick, strongest_category
+from tastemaker.candidates import (
+    LIVE,
+    SOURCES,
+    Candidates,
+    Codes,
+    Floats,
+    Mask,
+    Named,
+    Shares,
+    pick,
+    strongest_category,
+)
 from tastemaker.config import Funnel
 from tastemaker.decisions.drops import EXCLUDED, RETRIEVAL, SEEN, Drop
 from tastemaker.errors import Unavailable
@@ -25,7 +37,7 @@ from tastemaker.exploration import Exploring
 from tastemaker.features.tower_inputs import TowerInputs, session_lengths, tower_inputs
 from tastemaker.popular import Person
 from tastemaker.preferences import Preferences
-from tastemaker.retrieval import Heard, Retrieval, Wanted
+from tastemaker.retrieval import Heard, Retrieval, Source, Wanted
 from tastemaker.scenes import Scenes
 from tastemaker.types import ServedFrom
 from tastemaker_serving.models import Personal, Program, RankingModel
@@ -243,7 +255,9 @@ async def generate(
         if wanted.traced
         else ()
     )
-    return retrieval.candidates(heard, allowed.kept.head(limit), dropped, silent)
+    found = retrieval.candidates(heard, allowed.kept.head(limit), dropped, silent)
+    live = {SOURCES[source]: heard[source].proposed for source in LIVE if source in heard}
+    return replace(found, live=live) if wanted.traced else found
 
 
 def _wanted(
@@ -284,13 +298,20 @@ async def _ranked(asked: ToRank, steps: Steps, keep: int, by_ranker: Mask) -> tu
     return ranked if by_ranker.all() else ranked.where(by_ranker, in_order), by_ranker, []
 
 
-def local_steps(model: Retrieval, ranking: RankingModel, funnel: Funnel, shares: Mapping[str, Shares]) -> Steps:
+def local_steps(
+    model: Retrieval,
+    ranking: RankingModel,
+    funnel: Funnel,
+    shares: Mapping[str, Shares],
+    live: Mapping[int, Source] = MappingProxyType({}),
+) -> Steps:
     """The stages in this process, where no source is in a hurry and a bundle is all there is.
 
     Args:
         shares: of the sources, by scene.
+        live: sources beside those of the bundle.
     """
-    sources = retrieval.sources(model)
+    sources = {**retrieval.sources(model), **live}
 
     async def ask(wanted: Wanted, lengths: Mapping[int, int]) -> tuple[dict[int, Heard], list[str]]:
         return retrieval.ask(sources, wanted, lengths), []

@@ -18,14 +18,16 @@ import numpy as np
 
 from tastemaker import scenes
 from tastemaker.bundle import Bundle
-from tastemaker.candidates import Codes, shares_of
+from tastemaker.candidates import SOURCES, Codes, shares_of
 from tastemaker.config import Settings
 from tastemaker.decisions.record import Decision, Floats, Trace
+from tastemaker.exploration import exploring
 from tastemaker.features import trail
 from tastemaker.features.profile import profile_width
 from tastemaker.features.tower_inputs import KeyIndex
 from tastemaker.ids import keys_of
 from tastemaker.popular import Person
+from tastemaker.retrieval import Heard, Source
 from tastemaker_serving import models, pipeline
 from tastemaker_serving.named import named_by
 from tastemaker_serving.offline import one_thread
@@ -91,16 +93,14 @@ def rerun(bundle: Bundle, settings: Settings, decisions: Iterable[Decision]) -> 
     """Run `decisions` again, each of which `is_whole`."""
     funnel, declared = settings.serving.funnel, scenes.load(settings)
     personal = models.load_personal(bundle)
-    steps = pipeline.local_steps(
-        models.load_retrieval(bundle, funnel.candidates),
-        models.load_ranker(bundle, funnel.head_weights),
-        funnel,
-        {name: shares_of(scene.sources) for name, scene in declared.by_name.items()},
-    )
+    retrieval = models.load_retrieval(bundle, funnel.candidates)
+    ranking = models.load_ranker(bundle, funnel.head_weights)
+    shares = {name: shares_of(scene.sources) for name, scene in declared.by_name.items()}
     with one_thread():
         for decision in decisions:
             assert decision.trace is not None
             asked = _requests(decision.trace, personal, declared)
+            steps = pipeline.local_steps(retrieval, ranking, funnel, shares, _live(decision.trace, personal.index))
             chosen = asyncio.run(pipeline.recommend(asked, personal, steps, funnel, declared, StageClock()))
             codes = chosen.codes[0, : asked.n].tolist()
             after = [personal.item_ids[code] for code in codes if code >= 0]
@@ -129,7 +129,19 @@ def _requests(trace: Trace, model: models.Personal, declared: scenes.Scenes) -> 
         said={} if trace.preferences is None else {0: trace.preferences},
         named=named_by([query], model.index, declared),
         shown=shown_by([query], model.index),
+        exploring=exploring([declared.or_home(query.scene)], [query.n], [query.request_id]),
     )
+
+
+def _live(trace: Trace, index: KeyIndex) -> dict[int, Source]:
+    """Sources that propose what they proposed then."""
+
+    def proposing(codes: Codes) -> Source:
+        return lambda _, k: Heard(codes[:, :k])
+
+    return {
+        SOURCES.index(name): proposing(index.find(keys_of(item_ids))[None, :]) for name, item_ids in trace.live.items()
+    }
 
 
 def _codes(index: KeyIndex, query: Query) -> Codes:

@@ -44,6 +44,10 @@ def trace_of(chosen: Chosen, requests: Requests, row: int, query: Query, item_id
         signals=candidates.signals[:, row, places].tobytes(),
         ranked=min(keep, len(places)),
         dropped=[drop for drop in (*drops, beyond) if drop.item_ids],
+        live={
+            source: [item_ids[code] if code >= 0 else "" for code in codes[row].tolist()]
+            for source, codes in candidates.live.items()
+        },
         country=requests.people[row].country if requests.people else None,
         preferences=requests.said.get(row),
         slate=_ids(_real(chosen.codes[row, : query.n]), item_ids),

@@ -13,15 +13,17 @@ from typer.testing import CliRunner
 from tastemaker import bundle as bundles
 from tastemaker import config, scenes
 from tastemaker.bundle import Bundle
-from tastemaker.candidates import shares_of
+from tastemaker.candidates import EXPLORE, TRENDING, Explored, shares_of
 from tastemaker.config import Funnel, Serving, Settings
 from tastemaker.decisions import archive
 from tastemaker.decisions.record import Decision, Shown, Trace
 from tastemaker.errors import NotFound
+from tastemaker.exploration import exploring
 from tastemaker.features import trail
 from tastemaker.features.profile import profile_width
 from tastemaker.ids import keys_of
 from tastemaker.lake import Lake
+from tastemaker.retrieval import Heard, Wanted
 from tastemaker_serving import models, pipeline
 from tastemaker_serving.pipeline import Requests, StageClock
 from tastemaker_serving.rerun import Comparison, Rerun, by_scene, is_whole, rerun
@@ -36,7 +38,10 @@ FUNNEL = Funnel(candidates=100, ranked=40, slate=10)
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(home=tmp_path, serving=Serving(funnel=FUNNEL))
+    """Of an installation that explores two places of ten."""
+    own = tmp_path / "scenes.yaml"
+    own.write_text("home: {explore: {share: 0.2}}")
+    return Settings(home=tmp_path, serving=Serving(funnel=FUNNEL), scenes_file=own)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +57,8 @@ async def answered(bundle: Bundle, settings: Settings, requests: int = 12) -> li
     model, declared = models.load_personal(bundle), scenes.load(settings)
     shares = {name: shares_of(scene.sources) for name, scene in declared.by_name.items()}
     retrieval = models.load_retrieval(bundle, FUNNEL.candidates)
-    steps = pipeline.local_steps(retrieval, models.load_ranker(bundle, FUNNEL.head_weights), FUNNEL, shares)
+    ranking = models.load_ranker(bundle, FUNNEL.head_weights)
+    steps = pipeline.local_steps(retrieval, ranking, FUNNEL, shares, {TRENDING: by_chance, EXPLORE: by_chance})
     chance = np.random.default_rng(7)
     decisions = []
     for number in range(requests):
@@ -73,10 +79,17 @@ async def answered(bundle: Bundle, settings: Settings, requests: int = 12) -> li
             query.n,
             [query.scene],
             traced=True,
+            exploring=exploring([declared[query.scene]], [query.n], [query.request_id]),
         )
         chosen = await pipeline.recommend(asked, model, steps, FUNNEL, declared, StageClock())
         decisions.append(decision_of(query, trace_of(chosen, asked, 0, query, model.item_ids, FUNNEL.ranked)))
     return decisions
+
+
+def by_chance(wanted: Wanted, k: int) -> Heard:
+    """What nobody proposes a second time."""
+    codes = np.random.default_rng().choice(300, (1, k), replace=False).astype(np.int32)
+    return Heard(codes, explored=Explored(codes, np.full(codes.shape, 0.1, dtype=np.float32)))
 
 
 def decision_of(query: Query, traced: Trace) -> Decision:
@@ -89,6 +102,7 @@ def decision_of(query: Query, traced: Trace) -> Decision:
 
 async def test_the_same_bundle_gives_the_same_slates(model_bundle: Bundle, settings: Settings) -> None:
     decisions = await answered(model_bundle, settings)
+    assert {"explore", "trending"} <= {source for one in decisions if one.trace for source in one.trace.live}
     again = await asyncio.to_thread(lambda: list(rerun(model_bundle, settings, decisions)))
     assert [list(one.after) for one in again] == [decision.trace.slate for decision in decisions if decision.trace]
     assert all(len(one.after) == 10 for one in again)

@@ -32,7 +32,7 @@ home, bundle, redis_url, questions, answers = sys.argv[1:]
 patient = Deployment(timeout_ms=60_000)  # a busy machine shall not make a stage late
 deployments = Deployments(recommender=patient, candidate_generator=patient, ranker=patient)
 serving = Serving(deployments=deployments, sources=Sources(budget_ms=60_000))
-settings = Settings(home=home, redis_url=redis_url, serving=serving)
+settings = Settings(home=home, redis_url=redis_url, serving=serving, scenes_file=Path(home) / "scenes.yaml")
 recommender = serve.run(build_app(settings, Path(bundle), "tastemaker/7", redis_url), _local_testing_mode=True)
 slates = []
 for query in wire.decode_queries(Path(questions).read_bytes()):
@@ -89,9 +89,11 @@ def test_what_was_answered_comes_out_alike_and_every_item_has_a_fate(
         )
         for number, user_id in enumerate(users)
     ]
+    own = tmp_path / "scenes.yaml"
+    own.write_text("home: {explore: {share: 0.1}}")
     decisions = answered(queries, model_bundle, redis_url, tmp_path)
     assert all(is_whole(decision) for decision in decisions)
-    again = list(rerun(model_bundle, Settings(home=tmp_path), decisions))
+    again = list(rerun(model_bundle, Settings(home=tmp_path, scenes_file=own), decisions))
     assert Comparison.of(again) == Comparison(len(users), overlap=1.0, same=1.0, first=1.0, moved=0.0)
 
     for decision in decisions[: len(SCENES)]:

@@ -42,6 +42,7 @@ _TRACE = pa.struct(
         ("ranked", pa.int32()),
         ("dropped", pa.list_(_DROPPED)),
         ("slate", _STRINGS),
+        ("live", pa.map_(pa.string(), _STRINGS)),
         (columns.COUNTRY, pa.string()),
         ("preferences", pa.struct([("categories", _STRINGS), ("items", _STRINGS)])),
     ]
@@ -149,6 +150,7 @@ def from_row(row: dict[str, Any]) -> Decision:
         arrays = {name: _bytes(trace[name]) for name in ("profile", "scores", "signals")}
         said = trace["preferences"]
         whole = {
+            "live": dict(trace["live"]),
             "dropped": [Dropped(**drop) for drop in trace["dropped"]],
             "preferences": said and Preferences(tuple(said["categories"]), tuple(said["items"])),
         }
@@ -161,6 +163,7 @@ def _row(decision: Decision) -> dict[str, Any]:
     row[columns.TIMESTAMP] = datetime.fromtimestamp(row.pop("time"), UTC)
     row["experiments"], row["stage_ms"] = list(row["experiments"].items()), list(row["stage_ms"].items())
     if row[TRACE] is not None:
+        row[TRACE]["live"] = list(row[TRACE]["live"].items())
         for name in ("profile", "scores", "signals"):
             row[TRACE][name] = np.frombuffer(row[TRACE][name], np.float32)
     return row

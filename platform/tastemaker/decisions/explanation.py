@@ -15,6 +15,7 @@ from tastemaker.ids import key_of
 
 SHOWN = "shown"
 NOWHERE = "sources"
+UNAVAILABLE = "unavailable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,10 @@ def fate_of(decision: Decision, item_id: str) -> Fate:
     if trace is None:
         origin = f"; see request {decision.origin}, which computed it" if decision.origin else ""
         return Fate(item_id, "unknown", f"Not shown. The slate was logged without its candidates{origin}.")
+    if item_id in trace.slate:
+        place = ordinal(trace.slate.index(item_id) + 1)
+        why = f"{place} by the models, but no longer in the catalogue, or banned meanwhile."
+        return Fate(item_id, UNAVAILABLE, why)
     for drop in trace.dropped:
         if item_id in drop.item_ids:
             return _taken(decision, drop, item_id)

@@ -54,6 +54,8 @@ class Trace(msgspec.Struct, frozen=True):
     dropped: list[Dropped]
     slate: list[str]
     """Item ids, as the models answered; the edge may have topped it up."""
+    live: dict[str, list[str]] = {}
+    """Item ids that the sources proposed which change by the minute, by source; an empty id is padding."""
     country: str | None = None
     """Of the user, as the models knew it."""
     preferences: Preferences | None = None

@@ -36,7 +36,8 @@ def trace() -> Trace:
             Dropped(CAPS, ["c2"], why="at most 3 of one category"),
             Dropped("quality", ["c4"], [0.5], why="blurred"),
         ],
-        slate=["c1", "c0"],
+        slate=["c1", "c0", "gone"],
+        live={"trending": ["c1", "late", ""]},
         country="DE",
         preferences=Preferences(("Drama",), ("had",)),
     )

@@ -26,6 +26,7 @@ from .examples import decision, trace
         ("no", "excluded", "The caller excluded it."),
         ("never", "excluded", "The caller excluded it."),
         ("late", "retrieval", "beyond the 6 candidates"),
+        ("gone", "unavailable", "3rd by the models, but no longer in the catalogue"),
         ("nobody", "sources", "No source proposed it among the 6 candidates."),
     ],
 )
