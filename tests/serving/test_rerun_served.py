@@ -90,7 +90,7 @@ def test_what_was_answered_comes_out_alike_and_every_item_has_a_fate(
         for number, user_id in enumerate(users)
     ]
     own = tmp_path / "scenes.yaml"
-    own.write_text("home: {explore: {share: 0.1}}")
+    own.write_text("home: {cache_ttl_s: 60}")
     decisions = answered(queries, model_bundle, redis_url, tmp_path)
     assert all(is_whole(decision) for decision in decisions)
     again = list(rerun(model_bundle, Settings(home=tmp_path, scenes_file=own), decisions))
@@ -100,5 +100,5 @@ def test_what_was_answered_comes_out_alike_and_every_item_has_a_fate(
         assert decision.trace is not None
         fates = [explain(decision, f"item-{code}").item for code in range(model_bundle.manifest.items)]
         assert {fate.stage for fate in fates if fate is not None} <= {
-            "sources", "seen", "excluded", "retrieval", "rules", "ranking", "caps", "re-ranking"
+            "sources", "seen", "excluded", "retrieval", "rules", "ranking", "caps", "re-ranking", "unavailable"
         }  # fmt: skip
