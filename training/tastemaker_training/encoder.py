@@ -61,12 +61,13 @@ class Distance:
 class Encoder(nn.Module):
     """Events of a history and M moments in it → what the events up to each moment say (B, M, W)."""
 
-    def __init__(self, width: int, levels: int, heads: int, blocks: int, dropout: float) -> None:
+    def __init__(self, width: int, levels: int, heads: int, blocks: int, dropout: float, start: float) -> None:
         super().__init__()
         self.level = nn.Embedding(levels, width)
         nn.init.normal_(self.level.weight, std=0.05)
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
+        nn.init.constant_(self.norm.weight, start)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, items: Tensor, level: Tensor, at: Tensor, distance: Distance, age: Tensor) -> Tensor:

@@ -54,7 +54,8 @@ class ItemTower(nn.Module):
         self.id_bias = nn.Embedding(inputs.id_rows + 1, 1, padding_idx=inputs.id_rows)
         nn.init.zeros_(self.id_bias.weight)
         spread(self.word)
-        shrink(self.mix[2])
+        for branch in (self.fact, self.mix[2], self.bias[2]):
+            shrink(branch)
 
     def see(self, inputs: ItemInputs) -> None:
         """Take newer facts of the same catalogue."""
@@ -108,10 +109,11 @@ def drop_rows(rows: Tensor, share: float) -> Tensor:
 
 
 def shrink(layer: nn.Module) -> None:
-    """Start a residual branch near zero."""
+    """Start a branch near zero, so that what the ids' vectors say at the start is heard."""
     assert isinstance(layer, nn.Linear)
     with torch.no_grad():
-        layer.weight.mul_(0.1)
+        for parameter in layer.parameters():
+            parameter.mul_(0.1)
 
 
 def _tensors(inputs: ItemInputs) -> dict[str, Tensor]:

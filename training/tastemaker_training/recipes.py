@@ -25,8 +25,9 @@ class TwoTowerRecipe:
     recency: float = 0.5  # an event that r others followed starts with the weight (1 + r) ** -recency
     blocks: int = 1  # of the sequence encoder
     heads: int = 2
+    sequence_start: float = 0.1  # of the encoder's place beside the pooled taste, which is heard first
     steps: int = 20_000  # at most
-    passes: float = 12.0  # times that each like ends a moment, or is left out, before that
+    passes: float = 5.0  # times that each like ends a moment, or is left out, before that
     refresh_share: float = 0.3  # of the steps, on all data, after the best step is known
     batch: int = 128  # users in a step, over all workers
     moments: int = 8  # of each user's history

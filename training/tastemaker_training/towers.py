@@ -122,7 +122,7 @@ def suited(recipe: TwoTowerRecipe, known: Interactions, inner: Split) -> TwoTowe
 
     Without an order of events there is no next one and no sequence to encode; a user is then asked about once, not at
     several moments, so that more users share a step. Where there is an order the model looks as far ahead as the
-    holdout does, and completes no sets where that is the very next event.
+    holdout does. Where that is the very next event it completes no sets, and hears the sequence from the start.
     """
     events = len(inner.past.items)
     width = WIDTH_STEP * math.floor(math.sqrt(events) / EVENTS_ROOT / WIDTH_STEP)
@@ -131,7 +131,9 @@ def suited(recipe: TwoTowerRecipe, known: Interactions, inner: Split) -> TwoTowe
         once = replace(recipe, moments=1, batch=recipe.batch * recipe.moments)
         return replace(once, blocks=0, future_share=0.0, recency=0.0)
     window = max(1, min(recipe.window, int(np.diff(inner.future.offsets).max())))
-    return replace(recipe, window=window, future_share=1.0 if window == 1 else recipe.future_share)
+    if window == 1:
+        return replace(recipe, window=1, future_share=1.0, sequence_start=1.0)
+    return replace(recipe, window=window)
 
 
 def _steps(past: Interactions, liked: float, recipe: TwoTowerRecipe) -> int:

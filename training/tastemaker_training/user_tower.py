@@ -57,12 +57,15 @@ class UserTower(nn.Module):
         self.habit = nn.Linear(3, width)
         self.profile = nn.Linear(profile, width, bias=False)
         self.encoder = (
-            Encoder(width, PREFERENCE_LEVELS, recipe.heads, recipe.blocks, recipe.dropout) if recipe.blocks else None
+            Encoder(width, PREFERENCE_LEVELS, recipe.heads, recipe.blocks, recipe.dropout, recipe.sequence_start)
+            if recipe.blocks
+            else None
         )
         self.mix = nn.Sequential(
             nn.Linear(2 * width, 2 * width), nn.GELU(), nn.Dropout(recipe.dropout), nn.Linear(2 * width, width)
         )
-        shrink(self.mix[3])
+        for branch in (self.trait, self.contrast, self.habit, self.mix[3]):
+            shrink(branch)
         nn.init.zeros_(self.profile.weight)
         with torch.no_grad():
             self.liking.weight[:, 0] = torch.tensor([-3, -3, -2.5, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.2])
