@@ -25,7 +25,7 @@ class ItemInputs:
     categories: Tensor  # (N, G) rows of unit length
     metadata: Tensor  # (N, M)
     words: Tensor  # (N, W) rows of the word table, its last row is padding
-    start: Tensor | None = None  # (N, D - 1) what the ids' own rows begin as, where they have one
+    start: Tensor | None = None  # (N, D - 1) where the graph puts the items, which their own rows correct
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -45,7 +45,11 @@ class ItemTower(nn.Module):
         for name, value in _tensors(inputs).items():
             self.register_buffer(name, value.clone(), persistent=False)  # `see` writes into it
         metadata, categories = inputs.metadata.shape[1], inputs.categories.shape[1]
-        self.id = id_table(inputs.id_rows, width, inputs.start)
+        self.id = id_table(inputs.id_rows, width)
+        self.start = None
+        if inputs.start is not None:
+            self.start = nn.Embedding.from_pretrained(F.pad(inputs.start, (0, 0, 0, 1)), freeze=True)
+            nn.init.zeros_(self.id.weight)
         self.word = nn.EmbeddingBag(recipe.token_buckets + 1, width, mode="sum", padding_idx=recipe.token_buckets)
         self.category = nn.Parameter(torch.randn(categories, width) * SPREAD)
         self.fact = nn.Linear(metadata, width)
@@ -65,6 +69,8 @@ class ItemTower(nn.Module):
     def parts(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """What the ids say and what the content says, each (K, D - 1)."""
         identity: Tensor = self.id(self.ids[codes]).sum(1)
+        if self.start is not None:
+            identity = identity + self.start(self.ids[codes]).sum(1)
         words = self.words[codes]
         known = (words < self.word.num_embeddings - 1).sum(1, keepdim=True).clamp(min=1).float().sqrt()
         content = self.word(words) / known + self.categories[codes] @ self.category
@@ -85,13 +91,10 @@ class ItemTower(nn.Module):
 SPREAD = 0.05  # standard deviation that embeddings start with
 
 
-def id_table(rows: int, width: int, start: Tensor | None = None) -> nn.Embedding:
-    """Embeddings of ids, which begin at `start` or at random; the last row, of unknown ids, stays zero."""
+def id_table(rows: int, width: int) -> nn.Embedding:
+    """Embeddings of ids, which begin at random; the last row, of unknown ids, stays zero."""
     table = nn.Embedding(rows + 1, width, padding_idx=rows)
     spread(table)
-    if start is not None:
-        with torch.no_grad():
-            table.weight[:rows] = start
     return table
 
 
@@ -109,7 +112,7 @@ def drop_rows(rows: Tensor, share: float) -> Tensor:
 
 
 def shrink(layer: nn.Module) -> None:
-    """Start a branch near zero, so that what the ids' vectors say at the start is heard."""
+    """Start a branch near zero, so that where the graph puts the items is heard."""
     assert isinstance(layer, nn.Linear)
     with torch.no_grad():
         for parameter in layer.parameters():

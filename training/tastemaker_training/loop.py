@@ -208,10 +208,19 @@ def _descend(
 def optimizer_of(
     model: TwoTower, stage: Stage, recipe: TwoTowerRecipe, state: State | None = None
 ) -> torch.optim.Optimizer:
-    """AdamW over all weights (Loshchilov & Hutter 2019), with the moments of `state` where it has some."""
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=stage.learning_rate, weight_decay=recipe.weight_decay, fused=True
-    )
+    """AdamW over all weights (Loshchilov & Hutter 2019), with the moments of `state` where it has some.
+
+    What the graph says of items is kept unless there is evidence against it: corrections decay faster, as towards the
+    start of a fine-tuning (L2-SP, Li et al. 2018).
+    """
+    corrections = model.corrections()
+    among = {id(weight) for weight in corrections}
+    others = [weight for weight in model.parameters() if id(weight) not in among and weight.requires_grad]
+    groups = [
+        {"params": others, "weight_decay": recipe.weight_decay},
+        {"params": corrections, "weight_decay": recipe.correction_decay},
+    ]
+    optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=stage.learning_rate, fused=True)
     if state and state.get("optimizer"):
         optimizer.load_state_dict(state["optimizer"])
     return optimizer

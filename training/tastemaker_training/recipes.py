@@ -27,7 +27,7 @@ class TwoTowerRecipe:
     heads: int = 2
     sequence_start: float = 0.1  # of the encoder's place beside the pooled taste, which is heard first
     steps: int = 20_000  # at most
-    passes: float = 5.0  # times that each like ends a moment, or is left out, before that
+    passes: float = 4.0  # times that each like ends a moment, or is left out, before that
     refresh_share: float = 0.3  # of the steps, on all data, after the best step is known
     batch: int = 128  # users in a step, over all workers
     moments: int = 8  # of each user's history
@@ -38,6 +38,7 @@ class TwoTowerRecipe:
     learning_rate: float = 3e-3
     refresh_learning_rate: float = 1.5e-3
     weight_decay: float = 0.3
+    correction_decay: float = 10.0  # weight decay of what moves items away from where the graph puts them
     temperature: float = 1.0
     item_id_dropout: float = 0.1  # so that an unknown item lives by its content
     user_id_dropout: float = 0.5  # so that an unknown user lives by their history
