@@ -42,7 +42,7 @@ def test_a_fitted_source_scores_from_the_history(interactions: Interactions, cat
 def test_items_begin_where_the_graph_puts_them_and_go_back_there(
     interactions: Interactions, catalogue: pa.Table
 ) -> None:
-    """A narrow model, so that the graph has directions for it; corrections that decay at once leave nothing of a fit."""
+    """A narrow model, for which the graph has directions; corrections that decay at once leave no trace of a fit."""
     narrow = replace(RECIPE.two_tower, dim=8, steps=5, correction_decay=1 / RECIPE.two_tower.learning_rate)
     model = towers.fit(interactions, catalogue, _holdout, replace(RECIPE, two_tower=narrow)).model
     assert model.items.start is not None

@@ -48,7 +48,8 @@ class ItemTower(nn.Module):
         self.id = id_table(inputs.id_rows, width)
         self.start = None
         if inputs.start is not None:
-            self.start = nn.Embedding.from_pretrained(F.pad(inputs.start, (0, 0, 0, 1)), freeze=True)
+            self.start = id_table(inputs.id_rows, width).requires_grad_(False)
+            self.start.weight[:-1] = inputs.start
             nn.init.zeros_(self.id.weight)
         self.word = nn.EmbeddingBag(recipe.token_buckets + 1, width, mode="sum", padding_idx=recipe.token_buckets)
         self.category = nn.Parameter(torch.randn(categories, width) * SPREAD)

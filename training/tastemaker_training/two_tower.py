@@ -84,7 +84,7 @@ class TwoTower(nn.Module):
 
     def corrections(self) -> list[nn.Parameter]:
         """Weights that move items away from where the graph puts them; none where it puts them nowhere."""
-        return [] if self.items.start is None else [self.items.id.weight, self.own_id.weight]
+        return [] if self.items.start is None else [*self.items.id.parameters(), *self.own_id.parameters()]
 
     def forward(self, batch: Batch) -> Tensor:
         """Mean sampled-softmax loss over users. One call does it all, so that gradients are averaged over workers."""
