@@ -43,11 +43,11 @@ def test_items_begin_where_the_graph_puts_them_and_go_back_there(
     interactions: Interactions, catalogue: pa.Table
 ) -> None:
     """A narrow model, for which the graph has directions; corrections that decay at once leave no trace of a fit."""
-    narrow = replace(RECIPE.two_tower, dim=8, steps=5, correction_decay=1 / RECIPE.two_tower.learning_rate)
+    narrow = replace(RECIPE.two_tower, dim=8, steps=5, weight_decay=1 / RECIPE.two_tower.learning_rate)
     model = towers.fit(interactions, catalogue, _holdout, replace(RECIPE, two_tower=narrow)).model
     assert model.items.start is not None
-    moved = [float(weights.detach().square().mean().sqrt()) for weights in model.corrections()]
-    assert max(moved) < 0.05 < float(model.items.start.weight.square().mean().sqrt())
+    start, moved = (table.weight.detach().square().mean().sqrt() for table in (model.items.start, model.items.id))
+    assert moved < 0.05 < start
 
 
 def test_without_an_order_there_is_no_next_event(interactions: Interactions) -> None:

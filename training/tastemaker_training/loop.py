@@ -210,17 +210,11 @@ def optimizer_of(
 ) -> torch.optim.Optimizer:
     """AdamW over all weights (Loshchilov & Hutter 2019), with the moments of `state` where it has some.
 
-    What the graph says of items is kept unless there is evidence against it: corrections decay faster, as towards the
-    start of a fine-tuning (L2-SP, Li et al. 2018).
+    Items' ids hold corrections of where the graph puts them, so that they decay towards it: what the graph says is kept
+    unless there is evidence against it (L2-SP, Li et al. 2018).
     """
-    corrections = model.corrections()
-    among = {id(weight) for weight in corrections}
-    others = [weight for weight in model.parameters() if id(weight) not in among and weight.requires_grad]
-    groups = [
-        {"params": others, "weight_decay": recipe.weight_decay},
-        {"params": corrections, "weight_decay": recipe.correction_decay},
-    ]
-    optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=stage.learning_rate, fused=True)
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=stage.learning_rate, weight_decay=recipe.weight_decay, fused=True)
     if state and state.get("optimizer"):
         optimizer.load_state_dict(state["optimizer"])
     return optimizer

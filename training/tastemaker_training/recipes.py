@@ -37,8 +37,7 @@ class TwoTowerRecipe:
     future_share: float = 0.5  # examples that predict what comes next; the others complete a set
     learning_rate: float = 3e-3
     refresh_learning_rate: float = 1.5e-3
-    weight_decay: float = 0.3
-    correction_decay: float = 10.0  # weight decay of what moves items away from where the graph puts them
+    weight_decay: float = 10.0  # towards where the graph puts the items, and towards nothing of anything else
     temperature: float = 1.0
     item_id_dropout: float = 0.1  # so that an unknown item lives by its content
     user_id_dropout: float = 0.5  # so that an unknown user lives by their history

@@ -82,10 +82,6 @@ class TwoTower(nn.Module):
         if inputs.start is not None:
             nn.init.zeros_(self.own_id.weight)
 
-    def corrections(self) -> list[nn.Parameter]:
-        """Weights that move items away from where the graph puts them; none where it puts them nowhere."""
-        return [] if self.items.start is None else [*self.items.id.parameters(), *self.own_id.parameters()]
-
     def forward(self, batch: Batch) -> Tensor:
         """Mean sampled-softmax loss over users. One call does it all, so that gradients are averaged over workers."""
         codes = torch.unique(torch.cat([part.histories.items.flatten() for part in batch.parts]).clamp(min=0))
