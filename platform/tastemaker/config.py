@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
 from tastemaker.decisions.sampling import Decisions
@@ -23,6 +23,8 @@ from tastemaker.event_types import DEFAULT_EVENT_TYPES
 from tastemaker.event_types import EventType as EventType
 from tastemaker.gates import Gates
 from tastemaker.heads import HeadWeights
+from tastemaker.ranking import KServe as KServe
+from tastemaker.ranking import Ranking as Ranking
 from tastemaker.section import Section as Section
 from tastemaker.training import Training
 
@@ -133,33 +135,6 @@ class Serving(Section):
     deployments: Deployments = Deployments()
     sources: Sources = Sources()
     funnel: Funnel = Funnel()
-
-
-class Ranking(Section):
-    """Who scores the candidates: the Ray deployment, or a KServe model of the same bundle (docs/kserve.md)."""
-
-    backend: Literal["ray", "kserve"] = "ray"
-    protocol: Literal["grpc", "rest"] = Field("grpc", description="of the KServe model; gRPC costs far less")
-    url: str | None = Field(
-        None,
-        description="HOST:PORT of the KServe model, https:// before it for TLS; {version} in it becomes the number of "
-        "the model version that this recommender serves",
-    )
-
-    @model_validator(mode="after")
-    def _kserve_is_somewhere(self) -> Ranking:
-        if self.backend == "kserve" and not self.url:
-            raise ValueError("`backend: kserve` needs `url`, such as ranker:8081")
-        return self
-
-
-class KServe(Section):
-    """The model server of `tastemaker serve kserve`. It listens on every interface, as KServe's does."""
-
-    rest_port: int = Field(8080, ge=1, le=65535)
-    grpc_port: int = Field(8081, ge=1, le=65535)
-    max_batch: int = Field(32, ge=1, description="users of concurrent calls that share one kernel call")
-    threads: int = Field(1, ge=1, description="threads of each model's kernels")
 
 
 class Ingest(Section):

@@ -11,12 +11,10 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from ray import serve
-from ray.exceptions import RayError
-from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 from redis.asyncio import Redis
 from starlette.requests import Request
@@ -30,14 +28,15 @@ from tastemaker.features import trail
 from tastemaker.popular import Person
 from tastemaker.preferences import Preferences
 from tastemaker.retrieval import Wanted
-from tastemaker_serving import models, pipeline, wire
+from tastemaker_serving import hops, models, pipeline, wire
 from tastemaker_serving.grown import GrownPersonal, GrownRanking, GrownRetrieval
 from tastemaker_serving.live import Live
 from tastemaker_serving.named import named_by
-from tastemaker_serving.overlay import Overlay, Parcel, Roster, Update, without_strangers
+from tastemaker_serving.overlay import Overlay, Parcel, Update
 from tastemaker_serving.pipeline import Chosen, Requests, StageClock, Steps, ToRank
 from tastemaker_serving.readers import Reader
 from tastemaker_serving.shown import shown_by
+from tastemaker_serving.stages.generate import generate
 from tastemaker_serving.stages.newcomers import FEW
 from tastemaker_serving.stages.rank import Ranked, rank
 from tastemaker_serving.stages.reasons import reason
@@ -47,7 +46,6 @@ from tastemaker_serving.tracing import trace_of
 
 HEALTH_PATH = "/healthz"
 HEALTH_TIMEOUT_S = 2.0
-T = TypeVar("T")
 
 
 class CandidateGenerator:
@@ -71,7 +69,7 @@ class CandidateGenerator:
         """At most `funnel.candidates` for each user."""
         wanted = parcel.unpacked(self._overlay.roster)
         shares = [self._shares.get(scene, self._shares[scenes.HOME]) for scene in wanted.scenes]
-        found = await pipeline.generate(self._panel.ask, wanted, shares, self._limit, self._grown.model.gone)
+        found = await generate(self._panel.ask, wanted, shares, self._limit, self._grown.model.gone)
         return Parcel.of(found, self._overlay.roster)
 
     async def ping(self) -> bool:
@@ -131,7 +129,7 @@ class Recommender:
         self._version = model_version
         self._was_whole = False
         self._funnel, self._scenes = settings.serving.funnel, scenes.load(settings)
-        ranks, ping = _ray_ranker(ranker) if ranker else _kserve_ranker(settings, model_version)
+        ranks, ping = hops.of_ray(ranker) if ranker else hops.of_kserve(settings, model_version)
         self._pings: dict[str, Callable[[], Awaitable[bool]]] = {
             "candidates": candidate_generator.ping.remote,
             "ranker": ping,
@@ -144,7 +142,7 @@ class Recommender:
         )
         self._steps = Steps(
             generate=lambda asked: self._generate(candidate_generator, asked, sizes.candidate_generator.timeout_ms),
-            rank=lambda asked: _bounded(ranks(asked, self._overlay.roster), sizes.ranker.timeout_ms),
+            rank=lambda asked: hops.bounded(ranks(asked, self._overlay.roster), sizes.ranker.timeout_ms),
         )
 
     @property
@@ -208,7 +206,7 @@ class Recommender:
 
     async def _generate(self, generator: DeploymentHandle[Any], asked: Wanted, budget_ms: float) -> Candidates:
         parcel = Parcel.of(asked, self._overlay.roster)
-        answer: Parcel[Candidates] = await _bounded(generator.remote(parcel), budget_ms)
+        answer: Parcel[Candidates] = await hops.bounded(generator.remote(parcel), budget_ms)
         found = answer.unpacked(self._overlay.roster)
         # Items unknown here became padding, whose place is at the end.
         return without(found, found.codes < 0) if len(answer.keys) else found
@@ -232,7 +230,7 @@ class Recommender:
         Without the ranker slates are in retrieval order, so that is no outage; but a bundle whose ranker never came up
         was never whole, and must not be taken for ready.
         """
-        pings = (_bounded(ping(), HEALTH_TIMEOUT_S * 1e3) for ping in self._pings.values())
+        pings = (hops.bounded(ping(), HEALTH_TIMEOUT_S * 1e3) for ping in self._pings.values())
         found = await asyncio.gather(*pings, return_exceptions=True)
         state = {name: "ok" if answer is True else "away" for name, answer in zip(self._pings, found, strict=True)}
         body = json.dumps({"model_version": self._version, **state})
@@ -268,15 +266,9 @@ class Recommender:
             served_from=chosen.served_from[row],
             degraded=degraded,
             segment=segment,
-            propensities=_propensities(chosen, row, len(codes)),
+            propensities=chosen.chances(row, len(codes)),
             trace=trace,
         )
-
-
-def _propensities(chosen: Chosen, row: int, n: int) -> list[float]:
-    """How likely each of the first `n` items of a slate was to be shown; empty where chance had no part in it."""
-    shown = [] if chosen.propensities is None else chosen.propensities[row, :n].tolist()
-    return shown if any(one < 1 for one in shown) else []
 
 
 def build_app(settings: config.Settings, bundle_path: Path, model_version: str, redis_url: str) -> serve.Application:
@@ -302,35 +294,3 @@ def _deployment(role: type, size: config.Deployment) -> serve.Deployment:
         options["autoscaling_config"] = size.autoscaling.model_dump()
     deployed: serve.Deployment = serve.deployment(**options)(role)
     return deployed
-
-
-Rank = Callable[[ToRank, Roster], Awaitable[Ranked]]
-Ping = Callable[[], Awaitable[bool]]
-
-
-def _ray_ranker(ranker: DeploymentHandle[Any]) -> tuple[Rank, Ping]:
-    """How to ask the Ranker, and how to ask for its health."""
-    return lambda asked, roster: ranker.remote(Parcel.of(asked, roster)), ranker.ping.remote
-
-
-def _kserve_ranker(settings: config.Settings, model_version: str) -> tuple[Rank, Ping]:
-    """How to ask the KServe ranker, which knows the bundle's items only, and how to ask for its health."""
-    # Imported here: KServe takes seconds and belongs to an extra of its own.
-    from tastemaker_serving.kserve_client import RemoteRanker
-
-    budget_s = settings.serving.deployments.ranker.timeout_ms / 1e3
-    remote = RemoteRanker(settings.ranking, model_version, settings.serving.funnel.ranked, budget_s)
-    return lambda asked, roster: remote.rank(without_strangers(asked, roster)), remote.ready
-
-
-async def _bounded(response: Awaitable[T], budget_ms: float) -> T:
-    """The answer of a hop.
-
-    Raises:
-        Unavailable: it failed, or did not come within the budget.
-    """
-    try:
-        async with asyncio.timeout(budget_ms / 1e3):
-            return await response
-    except (TimeoutError, RayError, RayServeException) as error:
-        raise Unavailable(f"a stage did not answer within {budget_ms:.0f} ms: {error!r}") from error

@@ -25,7 +25,8 @@ from tastemaker.features import cross
 from tastemaker.features.profile import profile_width
 from tastemaker.features.tower_inputs import TowerInputs
 from tastemaker.ray_env import SWITCHES
-from tastemaker.retrieval import Wanted, rows_of, search, search_als, search_content, votes
+from tastemaker.retrieval import Wanted, search_als, search_content, votes
+from tastemaker.space import rows_of, search
 from tastemaker_serving import models, pipeline
 from tastemaker_serving.stages import rank
 from tastemaker_serving.stages.rules import effects

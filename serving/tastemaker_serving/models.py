@@ -25,7 +25,8 @@ from tastemaker.features.fold_in import ItemFactors
 from tastemaker.features.tower_inputs import KeyIndex
 from tastemaker.heads import HeadWeights
 from tastemaker.popular import PopularTable
-from tastemaker.retrieval import Retrieval, Space
+from tastemaker.retrieval import Retrieval
+from tastemaker.space import Space
 from tastemaker_serving.stages.newcomers import PopularLists
 
 Codes = npt.NDArray[np.int32]

@@ -19,8 +19,6 @@ import torch
 
 from tastemaker import retrieval
 from tastemaker.candidates import (
-    LIVE,
-    SOURCES,
     Candidates,
     Codes,
     Floats,
@@ -31,7 +29,7 @@ from tastemaker.candidates import (
     strongest_category,
 )
 from tastemaker.config import Funnel
-from tastemaker.decisions.drops import EXCLUDED, RETRIEVAL, SEEN, Drop
+from tastemaker.decisions.drops import Drop
 from tastemaker.errors import Unavailable
 from tastemaker.exploration import Exploring
 from tastemaker.features.tower_inputs import TowerInputs, session_lengths, tower_inputs
@@ -41,9 +39,10 @@ from tastemaker.retrieval import Heard, Retrieval, Source, Wanted
 from tastemaker.scenes import Scenes
 from tastemaker.types import ServedFrom
 from tastemaker_serving.models import Personal, Program, RankingModel
-from tastemaker_serving.stages import by_scene, filters
+from tastemaker_serving.stages import by_scene
 from tastemaker_serving.stages.blend import blend
 from tastemaker_serving.stages.explore import propensities, reserve
+from tastemaker_serving.stages.generate import generate
 from tastemaker_serving.stages.newcomers import introduce
 from tastemaker_serving.stages.rank import Ranked, rank, retrieval_order, worth
 from tastemaker_serving.stages.reasons import liked_neighbours
@@ -68,10 +67,6 @@ class Requests:
     named: Named | None = None  # without those excluded
     shown: Codes | None = None  # (B, K, W) items of the users' last K slates, newest first, -1 is padding
     exploring: Exploring | None = None
-
-
-Ask = Callable[[Wanted, Mapping[int, int]], Awaitable[tuple[dict[int, Heard], list[str]]]]
-"""Asks every source for so many items; what they say, and the names of those that failed or ran late."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +113,11 @@ class Chosen:
     degraded: list[str]
     traced: Traced | None = None
     propensities: Floats | None = None  # (B, n) how likely each item was to be shown, where chance had a part in it
+
+    def chances(self, row: int, n: int) -> list[float]:
+        """How likely each of the first `n` items of a slate was to be shown; empty where chance had no part in it."""
+        shown = [] if self.propensities is None else self.propensities[row, :n].tolist()
+        return shown if any(one < 1 for one in shown) else []
 
 
 @dataclass
@@ -224,40 +224,6 @@ def _as_known(model: Personal, inputs: TowerInputs) -> TowerInputs:
     first = len(model.item_ids) - len(model.stand_ins)
     stand_ins = model.stand_ins[np.maximum(inputs.history - first, 0)]
     return replace(inputs, history=np.where(inputs.history < first, inputs.history, stand_ins))
-
-
-async def generate(
-    ask: Ask, wanted: Wanted, shares: Sequence[Shares], limit: int, gone: Codes | None = None
-) -> Candidates:
-    """At most `limit` candidates for each user, without those seen or excluded; for requests that name some, those.
-
-    Args:
-        shares: of the sources in the scenes that `wanted.scene` counts.
-        gone: items (G,) that are in no slate.
-
-    Raises:
-        Unavailable: every source failed or ran late.
-    """
-    heard, silent = await ask(wanted, retrieval.lengths(shares, wanted, limit))
-    proposed = retrieval.propose(heard, shares, wanted, limit)
-    if wanted.named is not None:
-        proposed = wanted.named.instead_of(proposed)
-    if gone is not None and len(gone):
-        proposed = proposed.select((proposed.codes >= 0) & ~np.isin(proposed.codes, gone))
-    unseen = filters.drop(proposed, wanted.seen)
-    allowed = filters.drop(unseen.kept, wanted.excluded)
-    dropped = (
-        (
-            Drop(SEEN, unseen.removed.codes),
-            Drop(EXCLUDED, allowed.removed.codes),
-            Drop(RETRIEVAL, allowed.kept.codes[:, limit:]),
-        )
-        if wanted.traced
-        else ()
-    )
-    found = retrieval.candidates(heard, allowed.kept.head(limit), dropped, silent)
-    live = {SOURCES[source]: heard[source].proposed for source in LIVE if source in heard}
-    return replace(found, live=live) if wanted.traced else found
 
 
 def _wanted(

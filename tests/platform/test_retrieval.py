@@ -11,7 +11,8 @@ from tastemaker.errors import Unavailable
 from tastemaker.features.cross import SIGNALS
 from tastemaker.features.fold_in import ItemFactors
 from tastemaker.popular import PopularTable
-from tastemaker.retrieval import DENSE_BATCH, Heard, Retrieval, Search, Space, Wanted
+from tastemaker.retrieval import Heard, Retrieval, Wanted
+from tastemaker.space import DENSE_BATCH, Search, Space, search
 
 ITEMS, LIMIT = 300, 50
 NOTHING = np.empty((DENSE_BATCH, 0), dtype=np.int32)
@@ -52,7 +53,7 @@ def indexed(search: Search) -> Search:
 
 def test_the_index_and_the_matrix_product_find_the_same(model: Retrieval) -> None:
     seen = np.tile(np.arange(0, 100, 2, dtype=np.int32), (DENSE_BATCH, 1))
-    exact = retrieval.search(model.two_tower, wanted([0]).user_vectors, seen)
+    exact = search(model.two_tower, wanted([0]).user_vectors, seen)
     assert exact.products is not None
     for product, scan in zip(exact.nearest(40), indexed(exact).nearest(40), strict=True):
         assert len(set(product) & set(scan)) >= 39  # the index holds half precision
@@ -63,7 +64,7 @@ def test_rows_behind_the_index_are_found_and_rows_that_are_gone_are_not(model: R
     more = np.random.default_rng(1).normal(size=(20, 16)).astype(np.float32)
     gone = np.array([*range(0, ITEMS, 2), ITEMS + 3], dtype=np.int32)
     grown = model.two_tower.grown(np.concatenate([model.two_tower.vectors.numpy(), more]), gone)
-    exact = retrieval.search(grown, wanted([0]).user_vectors, NOTHING)
+    exact = search(grown, wanted([0]).user_vectors, NOTHING)
     left = set(range(ITEMS + 20)) - set(gone.tolist())
     for k in (40, ITEMS + 20):
         for found in (exact.nearest(k), indexed(exact).nearest(k)):

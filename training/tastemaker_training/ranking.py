@@ -14,7 +14,8 @@ from tastemaker import scenes
 from tastemaker.candidates import shares_of
 from tastemaker.heads import HEADS
 from tastemaker.popular import PopularTable
-from tastemaker.retrieval import Retrieval, Space
+from tastemaker.retrieval import Retrieval
+from tastemaker.space import Space
 from tastemaker_training import als, checkpoints, cluster, content, neighbours
 from tastemaker_training.als import ALS
 from tastemaker_training.checkpoints import Storage

@@ -26,7 +26,7 @@ from tastemaker.manifest import Manifest
 from tastemaker.papers import CARD, Papers
 from tastemaker.promotion import champion_beside, check, promote, verdicts
 from tastemaker.registry import CHALLENGER, CHAMPION, ITEMS, Registry
-from tastemaker.retrieval import flat_index
+from tastemaker.space import flat_index
 from tastemaker.types import ModelRef
 from tastemaker_training import checkpoints, curves
 from tastemaker_training.data import Data, read

@@ -24,7 +24,7 @@ from tastemaker.features.definitions import SERVICE, schema_hash
 from tastemaker.features.profile import profile_width
 from tastemaker.heads import HEADS
 from tastemaker.manifest import Manifest
-from tastemaker.retrieval import flat_index
+from tastemaker.space import flat_index
 
 USER_BUCKETS = 10_000
 CATEGORIES = tuple(f"category-{number}" for number in range(20))

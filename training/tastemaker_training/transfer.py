@@ -33,7 +33,7 @@ from tastemaker.heads import HEADS
 from tastemaker.lake import Lake
 from tastemaker.promotion import crown, waive
 from tastemaker.registry import CHALLENGER, CHAMPION, ITEMS, Registry
-from tastemaker.retrieval import flat_index
+from tastemaker.space import flat_index
 from tastemaker.types import ModelRef
 from tastemaker_training import content, recipes
 from tastemaker_training.catalogue_match import Match, match

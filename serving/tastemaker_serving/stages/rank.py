@@ -10,7 +10,7 @@ import torch
 
 from tastemaker.candidates import Candidates, Codes, Floats, Mask
 from tastemaker.features.cross import SIGNALS, cross_features
-from tastemaker.retrieval import rows_of
+from tastemaker.space import rows_of
 from tastemaker_serving.models import RankingModel
 
 TWO_TOWER = SIGNALS.index("two_tower")

@@ -13,8 +13,8 @@ import torch
 
 from tastemaker.attributes import Attributes
 from tastemaker.candidates import Codes, Floats, Mask, pick
-from tastemaker.retrieval import rows_of
 from tastemaker.scenes import Diversity, Scene
+from tastemaker.space import rows_of
 from tastemaker_serving.stages.diversity import Determinantal, Marginal, Novelty
 from tastemaker_serving.stages.relevance import freshness, repetition, scaled
 from tastemaker_serving.stages.rerank import Quota, choose
