@@ -31,6 +31,8 @@ def test_answers_are_as_documented(ray: FakeRay, bundle_path: Path, redis_url: s
         command = [
             *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG)),
             *("run", f"{url}/openapi.json", "--checks", "all", "--header", f"Authorization: Bearer {API_KEY}"),
+            # Who was forgotten gets a newcomer's slates, and what is near to an item that has gone is still known.
+            *("--exclude-checks", "use_after_free"),
             *("--max-examples", str(-(-CASES // operations)), "--continue-on-failure", *SEED),
             *("--report", "json", "--report-json-path", str(report)),
         ]
