@@ -61,6 +61,7 @@ fuzz: install  ## 10,000 requests made up from the OpenAPI document: no 5xx, no 
 bench: install  ## every benchmark; each prints a ratio against a baseline of the same run
 	$(BIN)/tastemaker bench serve --requests 2000 --concurrency 32
 	$(BIN)/tastemaker bench serve --requests 3000 --concurrency 64 --items 50000 --dim 256
+	$(BIN)/tastemaker bench freshness
 	$(BIN)/tastemaker bench ingest
 	$(BIN)/tastemaker bench train
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -17,9 +20,15 @@ from tastemaker.features.files import MATERIALIZED_KEY
 from tastemaker.lake import Lake
 from tastemaker.registry import Registry
 from tastemaker_serving.bench import Result, bench_serve, seed_users, write_synthetic
-from tastemaker_serving.launch import running
+from tastemaker_serving.freshness import Freshness, measure
+from tastemaker_serving.launch import Stack, running
+from tastemaker_serving.traffic import Crowd
 
 SYNTHETIC_USERS = 2_000
+FRESHNESS_USERS = 20_000
+"""So many that nearly all who ask meanwhile have no slate in the cache, and cost what a slate costs."""
+FRESHNESS_ITEMS, FRESHNESS_DIM = 10_000, 64
+CACHE_TTL_S = 300
 
 
 def bench_champion(requests: int, concurrency: int, say: Callable[[str], None]) -> Result:
@@ -36,26 +45,49 @@ def bench_champion(requests: int, concurrency: int, say: Callable[[str], None]) 
 
 def bench_synthetic(requests: int, concurrency: int, items: int, dim: int, say: Callable[[str], None]) -> Result:
     """Serve `items` random items of `dim` dimensions with the cache off, apart from everything that is configured."""
+    with _synthetic(items, dim, SYNTHETIC_USERS, 0, say) as (stack, bundle_path, user_ids):
+        say(f"{requests} requests by {concurrency} clients")
+        return bench_serve(stack.url, requests, concurrency, user_ids, _servers(), bundle_path)
+
+
+def bench_freshness(tries: int, rate: float, say: Callable[[str], None]) -> Freshness:
+    """Serve random items apart from everything that is configured, and see how soon events change slates."""
+    users = FRESHNESS_USERS + tries
+    with _synthetic(FRESHNESS_ITEMS, FRESHNESS_DIM, users, CACHE_TTL_S, say) as (stack, _, user_ids):
+        key = stack.settings.edge.api_key
+        crowd = Crowd(stack.url, user_ids[tries:], {}, key.get_secret_value() if key else None)
+        told = partial(_tell, say, tries)
+        return asyncio.run(measure(crowd, rate, user_ids[:tries], told))
+
+
+def _tell(say: Callable[[str], None], tries: int, done: int) -> None:
+    say(f"{done} of {tries} tries")
+
+
+@contextmanager
+def _synthetic(
+    items: int, dim: int, users: int, cache_ttl_s: int, say: Callable[[str], None]
+) -> Iterator[tuple[Stack, Path, list[str]]]:
+    """A synthetic bundle, served in its own world to synthetic users: the stack, the bundle's path, the users' ids."""
     with tempfile.TemporaryDirectory(prefix="tastemaker-bench-") as scratch:
-        settings = _own_world(Path(scratch))
+        settings = _own_world(Path(scratch), cache_ttl_s)
         say(f"writing a bundle of {items:,} items")
         path = Path(scratch) / "bundle"
         write_synthetic(path, items, dim)
         item_ids = bundle.read(path, only=("items",)).table("items")[columns.ITEM_ID].to_pylist()
         with embedded.server(settings) as redis_url:
-            user_ids = seed_users(redis_url, item_ids, SYNTHETIC_USERS, settings.serving.funnel.history)
+            user_ids = seed_users(redis_url, item_ids, users, settings.serving.funnel.history)
             with Redis.from_url(redis_url) as redis:
                 redis.set(MATERIALIZED_KEY, int(time.time()))
             with running(settings, path, "synthetic", say) as stack:
-                say(f"{requests} requests by {concurrency} clients")
-                return bench_serve(stack.url, requests, concurrency, user_ids, _servers(), path)
+                yield stack, path, user_ids
 
 
-def _own_world(scratch: Path) -> config.Settings:
+def _own_world(scratch: Path, cache_ttl_s: int) -> config.Settings:
     """Settings of a state directory and ports of their own, for this process and the programs that it starts."""
     os.environ |= {
         "TASTEMAKER_HOME": str(scratch / "home"),
-        "TASTEMAKER_EDGE__CACHE_TTL_S": "0",
+        "TASTEMAKER_EDGE__CACHE_TTL_S": str(cache_ttl_s),
         "TASTEMAKER_EDGE__PORT": str(_free_port()),
         "TASTEMAKER_SERVING__PORT": str(_free_port()),
     }

@@ -1,4 +1,4 @@
-"""The commands of the online path: `serve`, `demo`, and the benchmarks `serve` and `traffic`."""
+"""The commands of the online path: `serve`, `demo`, and the benchmarks `serve`, `freshness` and `traffic`."""
 
 from __future__ import annotations
 
@@ -121,6 +121,29 @@ def serve_benchmark(
         for part, number in value.items() if isinstance(value, dict) else [("", value)]:
             table.add_row(f"{name} {part}".strip(), str(number))
     Console().print(table)
+
+
+def freshness_benchmark(
+    tries: Annotated[int, typer.Option(min=1, help="Events, each of a user of its own.")] = 500,
+    rate: Annotated[float, typer.Option(min=0.1, help="Slates of other users asked for per second meanwhile.")] = 50,
+    as_json: JSON = False,
+) -> None:
+    """Post events and see how soon the slate changes, on a synthetic bundle apart from what is configured.
+
+    A try asks for a user's slate until it comes from the cache, posts a rating of its first item, and asks every 10 ms
+    until the models have made a slate without that item: the cached slate stands until the event is in the user's
+    trail. The time is from the event's sending to that slate's arrival. stale counts tries that took more than a
+    second; one is given up after ten, and counts with that time. Exit code 1 when any was stale.
+    """
+    from dataclasses import asdict
+
+    from tastemaker_serving.bench_stack import bench_freshness
+
+    with Console(stderr=True, quiet=as_json).status("starting") as status:
+        result = bench_freshness(tries, rate, status.update)
+    print(json.dumps(asdict(result)) if as_json else "\n".join(f"{n}: {v}" for n, v in asdict(result).items()))
+    if result.stale:
+        raise typer.Exit(1)
 
 
 def traffic_benchmark(
