@@ -27,6 +27,8 @@ FRESH_MS = 1000.0
 LONGEST_S = 10.0
 """A try is given up after so long, and counts with this time."""
 POLL_S = 0.01
+MOST_FAILED = 0.01
+"""Share of the others' slates that may fail: who turns them away is quick to serve the rest."""
 PERSONAL = frozenset({"ranked", "candidates", "cache"})
 """Rungs whose slates hold the watched item unless its event is known; on others it may be missing by chance."""
 
@@ -65,7 +67,7 @@ async def measure(crowd: Crowd, rate: float, user_ids: Sequence[str], tell: Call
         tell: hears how many tries are done.
 
     Raises:
-        Unavailable: a slate is not kept in the cache, or an event is not accepted.
+        Unavailable: a slate is not kept in the cache, an event is not accepted, or the crowd is not served.
     """
     others = asyncio.create_task(crowd.live(rate, None, _silent))
     timeout = aiohttp.ClientTimeout(total=LONGEST_S)
@@ -79,6 +81,12 @@ async def measure(crowd: Crowd, rate: float, user_ids: Sequence[str], tell: Call
         others.cancel()
         with suppress(asyncio.CancelledError):
             await others
+    tally = crowd.tally
+    if tally.failed > MOST_FAILED * tally.requests:
+        raise Unavailable(
+            f"of {tally.requests} slates that others asked for {tally.failed} failed: {tally.failures[0]}",
+            "Ask for fewer with --rate",
+        )
     return result_of(took)
 
 

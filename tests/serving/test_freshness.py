@@ -27,6 +27,8 @@ class FakeEdge:
     async def slate(self, request: web.Request) -> web.Response:
         user = request.match_info["user"]
         self.others += user == "other"
+        if user == "refused":
+            return web.json_response({}, status=503)
         rung = "cache" if user in self.kept else "ranked"
         self.kept.add(user)
         items = [{"item_id": self.first.get(user, "old")}, {"item_id": "second"}]
@@ -89,6 +91,11 @@ async def test_an_event_that_is_not_accepted_ends_the_benchmark(edge: tuple[Fake
 
     with pytest.raises(Unavailable, match="503"):
         await measure(Crowd(url, ["other"], {}, None), 10, ["ann"], lambda _: None)
+
+
+async def test_a_crowd_that_is_not_served_is_no_load(edge: tuple[FakeEdge, str]) -> None:
+    with pytest.raises(Unavailable, match="that others asked for"):
+        await measure(Crowd(edge[1], ["refused"], {}, None), 50, ["ann"], lambda _: None)
 
 
 def test_only_slates_that_know_the_event_count_as_changed() -> None:
