@@ -11,7 +11,7 @@ TAG ?= buildah tag
 RUN_IN ?=
 MONITORING ?= monitoring
 
-.PHONY: install fmt lint test verify-chart cluster-test image e2e demo fuzz bench verify clean
+.PHONY: install fmt lint test verify-chart cluster-test image e2e chaos demo fuzz bench verify clean
 
 install: .venv/.installed  ## make .venv and install Tastemaker into it
 
@@ -54,6 +54,9 @@ e2e: install image  ## the whole life of an installation on the cluster of KUBEC
 	$(TAG) $(IMAGE) $(IMAGE)-next
 	$(PUSH) $(IMAGE)-next
 	$(BIN)/python -m tests.e2e.rehearsal --image $(IMAGE) --upgrade-image $(IMAGE)-next --run-in "$(RUN_IN)" --monitoring "$(MONITORING)"
+
+chaos: install  ## break and mend each dependency of the edge under load; print which steps of the ladder served (5 to 10 minutes)
+	$(BIN)/python -m tests.chaos.rehearsal
 
 fuzz: install  ## 10,000 requests made up from the OpenAPI document: no 5xx, no undocumented answer (minutes)
 	FUZZ_CASES=10000 $(BIN)/pytest -s tests/serving/edge/test_contract.py
