@@ -161,7 +161,6 @@ class Scene(Section):
     rules: tuple[Rule, ...] = ()
     repetition: Repetition = Repetition()
     explore: Explore = Explore()
-    item_life_h: float | None = Field(None, gt=0, description="older items are not shown; null: items do not age")
 
     def in_force(self, now: float) -> tuple[Rule, ...]:
         """The rules that hold at `now`, in seconds since 1970."""
