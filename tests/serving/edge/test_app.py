@@ -429,14 +429,14 @@ async def test_writers_show_the_key(ray: FakeRay, bundle_path: Path, redis_url: 
 async def test_keys_have_scopes_and_rates(ray: FakeRay, bundle_path: Path, redis_url: str, tmp_path: Path) -> None:
     (reader, kept), (writer, other) = (keys.make([scope], datetime.now(UTC)) for scope in ("read", "write"))
     (tmp_path / "keys.json").write_bytes(keys.encode_file([kept, other]))
-    settings = settings_for(ray.port, keys_file=tmp_path / "keys.json", open_reads=False, rate_limit=2)
+    settings = settings_for(ray.port, keys_file=tmp_path / "keys.json", open_reads=False, rate_limit=0.01)
     async with serving(settings, bundle_path, redis_url) as client:
         assert (await client.get(SLATE)).status_code == 401
         mine = {"Authorization": f"Bearer {reader}"}
-        assert [(await client.get(SLATE, headers=mine)).status_code for _ in range(2)] == [200, 200]
+        assert (await client.get(SLATE, headers=mine)).status_code == 200
         limited = await client.get(SLATE, headers=mine)
         assert limited.status_code == 429
-        assert limited.headers["retry-after"] == "1"
+        assert 1 <= int(limited.headers["retry-after"]) <= 100
         forbidden = await client.get(SLATE, headers={"Authorization": f"Bearer {writer}"})
         assert forbidden.status_code == 403
         assert "write" in forbidden.json()["error"]

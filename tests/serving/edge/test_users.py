@@ -79,7 +79,8 @@ async def test_erasure_leaves_nothing_but_a_tombstone_and_no_trace_of_others(
     redis.set("tm:{7}:event:x", b"")
     await client.get(SLATE)
     answer = await client.delete(USER)
-    assert answer.json() == {"user_id": "7", "keys": 5}
+    # Trail, event, preferences, profile, cached slates, and what they have shown.
+    assert answer.json() == {"user_id": "7", "keys": 6}
     assert [key for key in redis.keys("tm:{7}:*") if key != b"tm:{7}:epoch"] == []
     assert redis.ttl("tm:{7}:epoch") > 0
     assert redis.hkeys(erasure.TOMBSTONES) == [b"7"]
