@@ -63,5 +63,6 @@ def test_it_looks_as_far_ahead_as_the_holdout_reaches(interactions: Interactions
 
     next_event, later = suited(0.01), suited(0.2)
     assert (next_event.window, next_event.future_share, next_event.sequence_start) == (1, 1.0, 1.0)
+    assert next_event.weight_decay < later.weight_decay
     assert (later.window, later.future_share) == (3, RECIPE.two_tower.future_share)
     assert suited(0.2, most=2).window == 2

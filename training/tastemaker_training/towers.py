@@ -30,8 +30,8 @@ from tastemaker_training.two_tower import TwoTower
 WIDTH_STEP = 64
 EVENTS_ROOT = 3.3
 """A vector has about sqrt(events) / 3.3 places: 64 on the MovieLens sample, 256 on Gowalla's 0.8 million."""
-NEXT_EVENT_DECAY = 0.03
-"""Share of the weight decay that is left where the next event is asked for."""
+NEXT_EVENT_DECAY, NEXT_EVENT_PASSES = 0.03, 3.0
+"""Factors of the weight decay and of the passes where the next event is asked for: there the graph is no head start."""
 VALIDATED = 5_000
 """Users that early stopping looks at: the error of their mean is below the differences that matter."""
 
@@ -124,8 +124,8 @@ def suited(recipe: TwoTowerRecipe, known: Interactions, inner: Split) -> TwoTowe
 
     Without an order of events there is no next one and no sequence to encode; a user is then asked about once, not at
     several moments, so that more users share a step. Where there is an order the model looks as far ahead as the
-    holdout does. Where that is the very next event it completes no sets, hears the sequence from the start, and may go
-    far from the graph, which knows what belongs together and not what follows.
+    holdout does. Where that is the very next event it completes no sets, hears the sequence from the start, and goes
+    farther and longer away from the graph, which knows what belongs together and not what follows.
     """
     events = len(inner.past.items)
     width = WIDTH_STEP * math.floor(math.sqrt(events) / EVENTS_ROOT / WIDTH_STEP)
@@ -135,8 +135,9 @@ def suited(recipe: TwoTowerRecipe, known: Interactions, inner: Split) -> TwoTowe
         return replace(once, blocks=0, future_share=0.0, recency=0.0)
     window = max(1, min(recipe.window, int(np.diff(inner.future.offsets).max())))
     if window == 1:
-        free = recipe.weight_decay * NEXT_EVENT_DECAY
-        return replace(recipe, window=1, future_share=1.0, sequence_start=1.0, weight_decay=free)
+        freer = recipe.weight_decay * NEXT_EVENT_DECAY
+        recipe = replace(recipe, weight_decay=freer, passes=recipe.passes * NEXT_EVENT_PASSES)
+        return replace(recipe, window=1, future_share=1.0, sequence_start=1.0)
     return replace(recipe, window=window)
 
 
