@@ -104,7 +104,8 @@ def _(content: Wanted, recode: Recode) -> Wanted:
 def _(content: Candidates, recode: Recode) -> Candidates:
     dropped = tuple(replace(drop, codes=recode(drop.codes)) for drop in content.dropped)
     explored = None if content.explored is None else replace(content.explored, codes=recode(content.explored.codes))
-    return replace(content, codes=recode(content.codes), dropped=dropped, explored=explored)
+    live = {source: recode(codes) for source, codes in content.live.items()}
+    return replace(content, codes=recode(content.codes), dropped=dropped, explored=explored, live=live)
 
 
 @recoded.register

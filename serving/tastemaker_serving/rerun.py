@@ -18,7 +18,7 @@ import numpy as np
 
 from tastemaker import scenes
 from tastemaker.bundle import Bundle
-from tastemaker.candidates import SOURCES, Codes, shares_of
+from tastemaker.candidates import SOURCES, Codes, Explored, shares_of
 from tastemaker.config import Settings
 from tastemaker.decisions.record import Decision, Floats, Trace
 from tastemaker.exploration import exploring
@@ -134,10 +134,11 @@ def _requests(trace: Trace, model: models.Personal, declared: scenes.Scenes) -> 
 
 
 def _live(trace: Trace, index: KeyIndex) -> dict[int, Source]:
-    """Sources that propose what they proposed then."""
+    """Sources that propose what they proposed then; how likely that was matters to no slate."""
 
     def proposing(codes: Codes) -> Source:
-        return lambda _, k: Heard(codes[:, :k])
+        drawn = Explored(codes, np.ones(codes.shape, dtype=np.float32))
+        return lambda _, k: Heard(codes[:, :k], explored=drawn)
 
     return {
         SOURCES.index(name): proposing(index.find(keys_of(item_ids))[None, :]) for name, item_ids in trace.live.items()

@@ -223,7 +223,8 @@ def test_every_code_of_a_message_is_translated() -> None:
     """A field that is added must be thought of in `overlay.recoded`."""
     code_fields = {each.name for each in fields(Wanted) if get_type_hints(Wanted)[each.name] == Codes}
     assert code_fields <= {"history", "seen", "excluded", "segment", "session", "scene"}
-    assert {each.name for each in fields(Candidates)} <= {"codes", "source", "signals", "dropped", "silent", "explored"}
+    of_candidates = {"codes", "source", "signals", "dropped", "silent", "explored", "live"}
+    assert {each.name for each in fields(Candidates)} <= of_candidates
     assert {each.name for each in fields(ToRank)} == {"user_vectors", "profiles", "candidates", "traced"}
 
 
