@@ -90,7 +90,7 @@ def test_what_was_answered_comes_out_alike_and_every_item_has_a_fate(
         for number, user_id in enumerate(users)
     ]
     own = tmp_path / "scenes.yaml"
-    own.write_text("home: {cache_ttl_s: 60}")
+    own.write_text("home: {explore: {share: 0.2}}")
     decisions = answered(queries, model_bundle, redis_url, tmp_path)
     assert all(is_whole(decision) for decision in decisions)
     again = list(rerun(model_bundle, Settings(home=tmp_path, scenes_file=own), decisions))
