@@ -69,7 +69,7 @@ def slates(opened: bundle.Bundle, histories: list[list[str]]) -> list[list[str]]
     trails = [np.array([(key_of(item), 1_700_000_000, 1.0) for item in items], trail.RECORD) for items in histories]
     profiles = np.zeros((len(trails), profile_width(2)), dtype=np.float32)
     users = [f"u{user}" for user in range(len(trails))]
-    codes = entry.load()(opened, config.load().serving.funnel, users, trails, profiles, 1_700_000_100, 5).slates
+    codes = entry.load()(opened, config.load(), users, trails, profiles, 1_700_000_100, 5).slates
     items = opened.table("items")[columns.ITEM_ID].to_pylist()
     return [[items[code] for code in row if code >= 0] for row in codes]
 
