@@ -156,3 +156,17 @@ async def serving(
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://edge") as client:
             yield client
+
+
+@pytest.fixture
+async def client(ray: FakeRay, bundle_path: Path, redis_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """An edge whose Redis and Ray answer."""
+    async with serving(settings_for(ray.port), bundle_path, redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+async def alone(bundle_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """An edge with neither Redis nor Ray."""
+    async with serving(settings_for(free_port()), bundle_path, f"redis://127.0.0.1:{free_port()}") as client:
+        yield client

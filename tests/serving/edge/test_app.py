@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,24 +21,11 @@ from tastemaker.features import trail
 from tastemaker.ids import key_of
 from tastemaker_serving.edge.app import create_app
 
-from .conftest import FakeRay, free_port, serving, settings_for
+from .conftest import FakeRay, serving, settings_for
 
 SLATE = "/v1/users/7/recommendations"
 SHARDS = config.Ingest().shards
 EVENT = {"user_id": "7", "item_id": "i59", "event_type": "like"}
-
-
-@pytest.fixture
-async def client(ray: FakeRay, bundle_path: Path, redis_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(settings_for(ray.port), bundle_path, redis_url) as client:
-        yield client
-
-
-@pytest.fixture
-async def alone(bundle_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    """An edge with neither Redis nor Ray."""
-    async with serving(settings_for(free_port()), bundle_path, f"redis://127.0.0.1:{free_port()}") as client:
-        yield client
 
 
 def item_ids(answer: httpx.Response) -> list[str]:

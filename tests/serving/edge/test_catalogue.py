@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,6 @@ from tastemaker.types import Item
 from .conftest import FakeRay, free_port, serving, settings_for
 
 SLATE = "/v1/users/7/recommendations"
-
-
-@pytest.fixture
-async def client(ray: FakeRay, bundle_path: Path, redis_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(settings_for(ray.port), bundle_path, redis_url) as client:
-        yield client
 
 
 def item_ids(answer: httpx.Response) -> list[str]:

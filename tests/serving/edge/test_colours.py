@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -18,12 +18,6 @@ USERS = [f"u{number}" for number in range(40)]
 
 def target(ray: FakeRay, colour: str) -> Target:
     return Target(colour, f"http://127.0.0.1:{ray.port}", ray.version)
-
-
-@pytest.fixture
-async def client(ray: FakeRay, bundle_path: Path, redis_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(settings_for(ray.port), bundle_path, redis_url) as client:
-        yield client
 
 
 def announce(redis_url: str, document: Routing) -> None:

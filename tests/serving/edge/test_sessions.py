@@ -1,28 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from .conftest import FakeRay, free_port, serving, settings_for
+from .conftest import FakeRay
 
 CALL = "/v1/sessions/recommendations"
-
-
-@pytest.fixture
-async def client(ray: FakeRay, bundle_path: Path, redis_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(settings_for(ray.port), bundle_path, redis_url) as client:
-        yield client
-
-
-@pytest.fixture
-async def alone(bundle_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    """An edge with neither Redis nor Ray."""
-    async with serving(settings_for(free_port()), bundle_path, f"redis://127.0.0.1:{free_port()}") as client:
-        yield client
 
 
 async def test_the_models_are_asked_about_the_items_of_the_session(client: httpx.AsyncClient, ray: FakeRay) -> None:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -15,23 +13,9 @@ from tastemaker.features.trail import trail_key
 from tastemaker.preferences import Preferences
 from tastemaker.profiles import Profile
 
-from .conftest import FakeRay, free_port, serving, settings_for
-
 USER = "/v1/users/7"
 SLATE = f"{USER}/recommendations"
 LIKED = {"categories": ["Drama"], "items": ["i1", "i2"]}
-
-
-@pytest.fixture
-async def client(ray: FakeRay, bundle_path: Path, redis_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(settings_for(ray.port), bundle_path, redis_url) as client:
-        yield client
-
-
-@pytest.fixture
-async def alone(bundle_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(settings_for(free_port()), bundle_path, f"redis://127.0.0.1:{free_port()}") as client:
-        yield client
 
 
 @pytest.fixture
