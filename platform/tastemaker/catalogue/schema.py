@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -15,6 +14,7 @@ from tastemaker.catalogue.log import Change
 from tastemaker.catalogue.tables import CHANGE_SCHEMA, ITEM_SCHEMA, REMOVED, VERSION
 from tastemaker.errors import InvalidInput
 from tastemaker.events.schema import EPOCH, MAX_ID_LENGTH
+from tastemaker.refusals import refusal, shown
 from tastemaker.types import Item
 
 MAX_ITEMS: Final = 1000
@@ -51,7 +51,6 @@ REMEDIES: Final = {
 }
 REQUIRED: Final = ("item_id", "title")
 ID_REMEDY: Final = f"Send a string of 1 to {MAX_ID_LENGTH} characters"
-_FIELD = re.compile(r"(?:field `(?P<named>.*?)`|at `\$\.(?P<at>\w+))", re.DOTALL)
 
 
 def parse(body: bytes) -> list[Item]:
@@ -65,7 +64,7 @@ def parse(body: bytes) -> list[Item]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"the body is not JSON: {error}", "Send a list of items") from error
     if not isinstance(document, list) or not document:
-        raise InvalidInput(f"the body is {_shown(document)}", "Send a list of at least one item")
+        raise InvalidInput(f"the body is {shown(document)}", "Send a list of at least one item")
     if len(document) > MAX_ITEMS:
         raise InvalidInput(f"{len(document)} items in one request", f"Send at most {MAX_ITEMS} at a time")
     items: dict[str, int] = {}
@@ -73,9 +72,7 @@ def parse(body: bytes) -> list[Item]:
     for index, item in enumerate(parsed):
         first = items.setdefault(item.item_id, index)
         if first != index:
-            raise InvalidInput(
-                f"item {index}: item {first} has the item_id {_shown(item.item_id)}, too", "Send it once"
-            )
+            raise InvalidInput(f"item {index}: item {first} has the item_id {shown(item.item_id)}, too", "Send it once")
     return parsed
 
 
@@ -97,7 +94,15 @@ def _item(index: int, fields: Any) -> Item:
     try:
         form = msgspec.convert(fields, ItemForm)
     except msgspec.ValidationError as error:
-        raise _refusal(index, fields, error) from error
+        raise refusal(
+            f"item {index}",
+            fields,
+            error,
+            ItemForm,
+            required=REQUIRED,
+            remedies=REMEDIES,
+            otherwise=ID_REMEDY,
+        ) from error
     published = form.published_at
     if published is not None and not EPOCH <= published < LAST:
         raise InvalidInput(f"item {index}: published_at is {published.isoformat()}", REMEDIES["published_at"])
@@ -108,23 +113,3 @@ def _item(index: int, fields: Any) -> Item:
             "published_at": published and published.astimezone(UTC),
         }
     )
-
-
-def _refusal(index: int, fields: Any, error: msgspec.ValidationError) -> InvalidInput:
-    """msgspec's complaint, with the value it is about and a remedy."""
-    if not isinstance(fields, dict):
-        return InvalidInput(f"item {index}: {_shown(fields)} is not an object", f"Send {', '.join(REQUIRED)}")
-    found = _FIELD.search(str(error))
-    field = (found["named"] or found["at"]) if found else ""
-    if field not in ItemForm.__struct_fields__:
-        known = ", ".join(ItemForm.__struct_fields__)
-        return InvalidInput(f"item {index}: unknown field {_shown(field)}", f"Known fields are {known}")
-    remedy = REMEDIES.get(field, ID_REMEDY)
-    if field not in fields:
-        return InvalidInput(f"item {index}: {field} is missing", remedy)
-    return InvalidInput(f"item {index}: {field} is {_shown(fields[field])}", remedy)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

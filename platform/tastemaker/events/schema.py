@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,6 +15,7 @@ from tastemaker import columns
 from tastemaker.config import Settings
 from tastemaker.errors import InvalidInput
 from tastemaker.lake import EVENT_SCHEMA
+from tastemaker.refusals import refusal
 from tastemaker.types import Event
 
 MAX_EVENTS = 1000
@@ -83,7 +83,6 @@ _decode_forms = msgspec.json.Decoder(list[EventForm] | EventForm).decode
 _decode_records = msgspec.json.Decoder(list[Record]).decode
 _decode_record = msgspec.json.Decoder(Record).decode
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_FIELD = re.compile(r"(?:field `(?P<named>.*?)`|at `\$\.(?P<at>\w+)`)", re.DOTALL)
 
 
 def parse(body: bytes, settings: Settings, now: datetime) -> list[Event]:
@@ -175,7 +174,15 @@ def _form(index: int, fields: Any) -> EventForm:
     try:
         return msgspec.convert(fields, EventForm)
     except msgspec.ValidationError as error:
-        raise _refusal(index, fields, error) from error
+        raise refusal(
+            f"event {index}",
+            fields,
+            error,
+            EventForm,
+            required=REQUIRED,
+            remedies=REMEDIES,
+            otherwise=ID_REMEDY,
+        ) from error
 
 
 def _event(index: int, form: EventForm, settings: Settings, now: datetime) -> Event:
@@ -211,23 +218,3 @@ def _happened(index: int, timestamp: datetime | None, now: datetime) -> datetime
             f"event {index}: timestamp {timestamp.isoformat()} lies before 1970", "Correct the sender's clock"
         )
     return min(timestamp, now).astimezone(UTC)
-
-
-def _refusal(index: int, fields: Any, error: msgspec.ValidationError) -> InvalidInput:
-    """msgspec's complaint, with the value it is about and a remedy."""
-    if not isinstance(fields, dict):
-        return InvalidInput(f"event {index}: {_shown(fields)} is not an object", f"Send {', '.join(REQUIRED)}")
-    found = _FIELD.search(str(error))
-    field = (found["named"] or found["at"]) if found else ""
-    if field not in EventForm.__struct_fields__:
-        known = ", ".join(EventForm.__struct_fields__)
-        return InvalidInput(f"event {index}: unknown field {_shown(field)}", f"Known fields are {known}")
-    remedy = REMEDIES.get(field, ID_REMEDY)
-    if field not in fields:
-        return InvalidInput(f"event {index}: {field} is missing", remedy)
-    return InvalidInput(f"event {index}: {field} is {_shown(fields[field])}", remedy)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
