@@ -77,7 +77,7 @@ def profiles_at(features: Features, user_ids: Sequence[str], timestamps: Ints, c
 
 
 def _start(interactions: Interactions, rows: int, recipe: TwoTowerRecipe) -> torch.Tensor | None:
-    """What the ids' own rows begin as (N, D - 1): the smoothest directions of the graph of users and items.
+    """Where the graph of users and items puts the items (N, D - 1): its smoothest directions.
 
     So a fit begins where a graph filter ends. Rows that several items share have no such place.
     """
