@@ -21,6 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import kopf
+import yaml
 from redis import Redis
 
 from tastemaker.config import Settings
@@ -234,7 +235,10 @@ class OperatorProcess:
         self._command += ["--metrics-port", "0", "--health-port", "0", "--colour-url", url]
         self._log = configured.home / "operator.log"
         self._process: subprocess.Popen[bytes] | None = None
+        settings = configured.home / "tastemaker.yaml"
+        settings.write_text(yaml.safe_dump({"gates": configured.gates and configured.gates.model_dump()}))
         self.environment = os.environ | {
+            "TASTEMAKER_CONFIG": str(settings),
             "TASTEMAKER_HOME": str(configured.home),
             "TASTEMAKER_REDIS_URL": str(configured.redis_url),
             "MLFLOW_TRACKING_URI": configured.tracking_uri,
