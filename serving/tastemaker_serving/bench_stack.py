@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from tastemaker import bundle, columns, config, embedded
 from tastemaker.features.files import MATERIALIZED_KEY
 from tastemaker.lake import Lake
 from tastemaker.registry import Registry
+from tastemaker_serving import ports
 from tastemaker_serving.bench import Result, bench_serve, seed_users, write_synthetic
 from tastemaker_serving.freshness import Freshness, measure
 from tastemaker_serving.launch import Stack, running
@@ -88,8 +88,8 @@ def _own_world(scratch: Path, cache_ttl_s: int) -> config.Settings:
     os.environ |= {
         "TASTEMAKER_HOME": str(scratch / "home"),
         "TASTEMAKER_EDGE__CACHE_TTL_S": str(cache_ttl_s),
-        "TASTEMAKER_EDGE__PORT": str(_free_port()),
-        "TASTEMAKER_SERVING__PORT": str(_free_port()),
+        "TASTEMAKER_EDGE__PORT": str(ports.free()),
+        "TASTEMAKER_SERVING__PORT": str(ports.free()),
     }
     for elsewhere in ("TASTEMAKER_REDIS_URL", "TASTEMAKER_LAKE_URL", "TASTEMAKER_RAY_ADDRESS", "RAY_ADDRESS"):
         os.environ.pop(elsewhere, None)
@@ -99,9 +99,3 @@ def _own_world(scratch: Path, cache_ttl_s: int) -> config.Settings:
 
 def _servers() -> list[int]:
     return [child.pid for child in psutil.Process().children()]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

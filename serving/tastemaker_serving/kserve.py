@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,11 +24,11 @@ from kserve.errors import InvalidInput as Refused
 from tastemaker import bundle, config
 from tastemaker.bundle import Bundle
 from tastemaker.candidates import Candidates, pick
-from tastemaker.errors import Conflict, InvalidInput
+from tastemaker.errors import InvalidInput
 from tastemaker.features.profile import profile_width
 from tastemaker.features.tower_inputs import TowerInputs
 from tastemaker.metrics import KERNEL_BATCH_USERS
-from tastemaker_serving import kserve_tensors, models, pipeline
+from tastemaker_serving import kserve_tensors, models, pipeline, ports
 from tastemaker_serving.edge.batcher import Batcher
 from tastemaker_serving.kserve_requests import BinaryDataPlane, arrays_of, wanted_outputs
 from tastemaker_serving.kserve_tensors import MODEL_VERSION, RANKER, UNRANKED, USER_TOWER, Array, Tensor
@@ -226,12 +225,4 @@ def _refuse_taken_ports(limits: config.KServe) -> None:
     # KServe's REST half would stop alone, and its gRPC half would stay.
     for name in ("rest_port", "grpc_port"):
         port = getattr(limits, name)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("", port))
-            except OSError as error:
-                raise Conflict(
-                    f"port {port} (kserve.{name}) cannot be used: {error.strerror}",
-                    f"Stop what holds it, or set TASTEMAKER_KSERVE__{name.upper()}={port + 2}",
-                ) from error
+        ports.refuse_taken(f"kserve.{name}", "", port, port + 2)

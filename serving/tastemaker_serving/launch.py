@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from tastemaker import embedded
 from tastemaker.config import Settings
 from tastemaker.errors import Conflict, Unavailable
 from tastemaker.features.files import MATERIALIZED_KEY
+from tastemaker_serving import ports
 from tastemaker_serving.laptop import Leader, ProcessColours
 from tastemaker_serving.programs import Program, Programs, last_line
 
@@ -98,7 +98,8 @@ def running(settings: Settings, bundle: Path, version: str, say: Callable[[str],
     _adopt_orphans()
     with ExitStack() as cleanup:
         cleanup.enter_context(_only_one(settings))
-        _refuse_taken_ports(settings)
+        ports.refuse_taken("edge.port", settings.edge.host, settings.edge.port, settings.edge.port + 1)
+        ports.refuse_taken("serving.port", settings.serving.host, settings.serving.port, settings.serving.port + 1)
         say("starting redis")
         redis_url = cleanup.enter_context(embedded.server(settings))
         stack = Stack(settings, bundle, redis_url, version)
@@ -120,23 +121,6 @@ def _only_one(settings: Settings) -> Iterator[None]:
             f"another `tastemaker serve` runs on {settings.home}",
             "Stop it, or set TASTEMAKER_HOME to another directory",
         ) from None
-
-
-def _refuse_taken_ports(settings: Settings) -> None:
-    for setting, host, port in (
-        ("edge.port", settings.edge.host, settings.edge.port),
-        ("serving.port", settings.serving.host, settings.serving.port),
-    ):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError as error:
-                variable = f"TASTEMAKER_{setting.upper().replace('.', '__')}"
-                raise Conflict(
-                    f"port {port} on {host} ({setting}) cannot be used: {error.strerror}",
-                    f"Stop what holds it, or set {variable}={port + 1}",
-                ) from error
 
 
 def _adopt_orphans() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from tastemaker.errors import Unavailable
 START_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 30
 FIRST_DELAY_S, LAST_DELAY_S = 1.0, 60.0
+LIBC = ctypes.CDLL(None)
 STABLE_S = 60.0
 """A program that lived this long starts again after the first delay, not after a doubled one."""
 
@@ -67,7 +69,13 @@ class Programs:
         command = [sys.executable, "-m", "tastemaker.cli", *program.arguments]
         with self.log_of(program).open("wb") as log:
             program.process = subprocess.Popen(
-                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
+                command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
             )
         program.started = time.monotonic()
 
@@ -169,6 +177,13 @@ def last_line(log: Path) -> str:
     """What a program said last."""
     lines = log.read_text(errors="replace").strip().splitlines()
     return lines[-1][:300] if lines else "it said nothing"
+
+
+def _end_with_parent() -> None:
+    """Have this process told to end (SIGTERM) when its parent dies, however that dies (Linux only)."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        LIBC.prctl(pr_set_pdeathsig, signal.SIGTERM, 0, 0, 0)
 
 
 def _stop(process: subprocess.Popen[bytes] | None) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import tempfile
 import threading
 from pathlib import Path
@@ -19,9 +18,12 @@ from tastemaker import bundle
 from tastemaker.config import Settings
 from tastemaker.features.definitions import schema_hash
 from tastemaker.ray_env import OBJECT_STORE_BYTES, SWITCHES
+from tastemaker_serving import ports
 
 APP = "tastemaker"
 STOP_TIMEOUT_S = 10.0
+PORTS = 100
+"""Of one Ray Serve: a few of its own, one of each replica of the ingress, and those of replicas that died lately."""
 
 SHORT_TEMPORARY = "/tmp"  # noqa: S108 - HAProxy's socket paths end at 97 characters, of which Ray takes 68
 
@@ -35,10 +37,15 @@ def run_models(
 
     Raises:
         NotFound, BundleMismatch: the bundle cannot be served by this installation.
+        Conflict: another process listens on the port.
     """
     bundle.read(bundle_path, feature_schema=schema_hash())
+    host, port = settings.serving.host, settings.serving.port
+    if not settings.ray_address:
+        # HAProxy would share the port with one that was left behind, and half of the requests would be the other's.
+        ports.refuse_taken("serving.port", host, port, port + 2)
     scratch = Path(tempfile.mkdtemp(prefix="tm-", dir=SHORT_TEMPORARY))
-    os.environ.update(SWITCHES | _haproxy_places(scratch))
+    os.environ.update(SWITCHES | _own_places(scratch, host))
     try:
         _start_ray(settings)
         # Ray's own handler for SIGTERM ends this process at once and leaves its children, so ours comes after it.
@@ -94,19 +101,23 @@ def _shut_down() -> None:
     psutil.wait_procs(left, timeout=STOP_TIMEOUT_S)
 
 
-def _haproxy_places(scratch: Path) -> dict[str, str]:
-    """Files and ports of HAProxy that no other instance on this machine uses."""
+def _own_places(scratch: Path, host: str) -> dict[str, str]:
+    """Files and ports of Ray Serve that no other instance on this machine uses.
+
+    Serve's own proxy, to which HAProxy falls back while no replica answers, would share its port (8500) with that of
+    any other stack, a killed one's included, and half of what comes would be the other's. A replica takes the first
+    port that is free, so that one which starts again may get the port that another stack's HAProxy still asks.
+    """
+    block = ports.free_block(host, PORTS)
+    fallback, metrics, stats, first = range(block, block + 4)
     return {
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(scratch / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(scratch / "admin.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(scratch),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(scratch / "server-state"),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port()),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(block + PORTS),
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
