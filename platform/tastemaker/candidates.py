@@ -117,7 +117,7 @@ class Named:
         """The `proposals`, with the named items in the rows of the requests that name some."""
         named, others = np.flatnonzero(self.asked), np.flatnonzero(~self.asked)
         codes = self.codes[named]
-        theirs = Proposals(codes, np.full(codes.shape, NAMED, dtype=np.uint8))
+        theirs = Proposals(codes, np.full(codes.shape, NAMED, dtype=np.uint8)).select(codes >= 0)
         return together([(named, theirs), (others, Proposals(proposals.codes[others], proposals.source[others]))])
 
 

@@ -153,6 +153,19 @@ async def test_a_new_item_is_in_a_slate_within_seconds_and_a_removed_one_gone(
     await stack.until(lambda slate: before[0] in slate)
 
 
+async def test_an_item_that_went_leaves_a_drop(stack: Stack, redis_url: str) -> None:
+    """Lists of a bundle still propose it: what is popular, what is near."""
+    went = (await stack.slate())[:100]
+    await publish(redis_url, **dict.fromkeys(went))
+    await stack.until(lambda slate: not set(went) & set(slate))
+    query = wire.Query("r", "u", "home", None, 10, history=[LIKED], traced=True)
+    (slate,) = (await stack.recommender.recommend([query])).slates
+    assert slate.trace is not None
+    dropped = {drop.stage: set(drop.item_ids) for drop in slate.trace.dropped}
+    assert dropped["unavailable"]
+    assert dropped["unavailable"] <= set(went)
+
+
 async def test_a_changed_title_is_in_reasons(stack: Stack, model_bundle: Bundle, redis_url: str) -> None:
     await publish(redis_url, **{LIKED: Item(LIKED, "Another title")})
 

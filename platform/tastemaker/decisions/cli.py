@@ -33,7 +33,9 @@ def explain(
 
     from tastemaker.decisions import explanation
 
-    told = explanation.explain(_find(config.load(), request_id), item)
+    settings = config.load()
+    in_catalogue = None if item is None else _has(settings, item)
+    told = explanation.explain(_find(settings, request_id), item, in_catalogue=in_catalogue)
     if as_json:
         print(msgspec.json.encode(told).decode())
         return
@@ -54,6 +56,21 @@ def _find(settings: Settings, request_id: str) -> Decision:
             "Ask with explain=true to have one logged for certain; `decisions.slates` is the share of all that are",
         )
     return decision
+
+
+def _has(settings: Settings, item_id: str) -> bool | None:
+    """Whether the lake's catalogue has the item, available; None where there is no catalogue."""
+    import pyarrow.compute as pc
+
+    from tastemaker import columns
+    from tastemaker.lake import Lake
+
+    try:
+        items = Lake(settings.lake).items()
+    except NotFound:
+        return None
+    there = items.filter(pc.equal(items[columns.ITEM_ID], item_id))[columns.AVAILABLE].to_pylist()
+    return any(available is not False for available in there)
 
 
 async def _recent(settings: Settings, request_id: str) -> Decision | None:

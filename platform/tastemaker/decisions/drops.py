@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 SEEN: Final = "seen"
 EXCLUDED: Final = "excluded"
+UNAVAILABLE: Final = "unavailable"
 RETRIEVAL: Final = "retrieval"
 RULES: Final = "rules"
 RANKING: Final = "ranking"

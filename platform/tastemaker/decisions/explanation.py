@@ -8,14 +8,13 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from tastemaker.decisions.drops import CAPS, EXCLUDED, RANKING, RERANKING, RETRIEVAL, RULES, SEEN
+from tastemaker.decisions.drops import CAPS, EXCLUDED, RANKING, RERANKING, RETRIEVAL, RULES, SEEN, UNAVAILABLE
 from tastemaker.decisions.record import Decision, Dropped, Trace
 from tastemaker.features import trail
 from tastemaker.ids import key_of
 
 SHOWN = "shown"
 NOWHERE = "sources"
-UNAVAILABLE = "unavailable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +29,9 @@ class Signal:
 class Fate:
     """What became of one item.
 
-    `stage` is where its way ended: `shown`, `sources` (none proposed it), `seen`, `excluded`, `retrieval`, `ranking`,
-    `re-ranking` or another stage that dropped it; `value` is what that stage judged it by. `rank` is its place among
-    the candidates by the ranker, from 1; `position` its place in the slate, from 0.
+    `stage` is where its way ended: `shown`, `sources` (none proposed it), `unavailable`, `seen`, `excluded`,
+    `retrieval`, `ranking`, `re-ranking` or another stage that dropped it; `value` is what that stage judged it by.
+    `rank` is its place among the candidates by the ranker, from 1; `position` its place in the slate, from 0.
     """
 
     item_id: str
@@ -78,8 +77,12 @@ class Explanation:
     item: Fate | None = None
 
 
-def explain(decision: Decision, item_id: str | None = None) -> Explanation:
-    """The whole slate, and `item_id` where one is asked about."""
+def explain(decision: Decision, item_id: str | None = None, *, in_catalogue: bool | None = None) -> Explanation:
+    """The whole slate, and `item_id` where one is asked about.
+
+    Args:
+        in_catalogue: whether the catalogue has the item now, and may show it; None where that is not known.
+    """
     return Explanation(
         request_id=decision.request_id,
         user_id=decision.user_id,
@@ -100,11 +103,11 @@ def explain(decision: Decision, item_id: str | None = None) -> Explanation:
         candidates=0 if decision.trace is None else len(decision.trace.candidates),
         dropped={} if decision.trace is None else _dropped(decision.trace, decision),
         items=tuple(fate_of(decision, shown.item_id) for shown in decision.items),
-        item=None if item_id is None else fate_of(decision, item_id),
+        item=None if item_id is None else fate_of(decision, item_id, in_catalogue=in_catalogue),
     )
 
 
-def fate_of(decision: Decision, item_id: str) -> Fate:
+def fate_of(decision: Decision, item_id: str, *, in_catalogue: bool | None = None) -> Fate:
     """What became of one item; without full detail little is known of one that was not shown."""
     trace = decision.trace
     position = next((place for place, shown in enumerate(decision.items) if shown.item_id == item_id), None)
@@ -126,7 +129,10 @@ def fate_of(decision: Decision, item_id: str) -> Fate:
         return Fate(item_id, SEEN, seen)
     if item_id in decision.exclude:
         return Fate(item_id, EXCLUDED, "The caller excluded it.")
-    return Fate(item_id, NOWHERE, f"No source proposed it among the {len(trace.candidates):,} candidates.")
+    why = f"No source proposed it among the {len(trace.candidates):,} candidates."
+    if in_catalogue is False:
+        why = f"{why} The catalogue does not have it now, or it is not available."
+    return Fate(item_id, NOWHERE, why)
 
 
 def _shown(decision: Decision, position: int) -> Fate:
@@ -166,6 +172,7 @@ def _taken(decision: Decision, drop: Dropped, item_id: str) -> Fate:
     words = {
         SEEN: _seen(decision.trace, item_id) or "The user has had it.",
         EXCLUDED: "The caller excluded it.",
+        UNAVAILABLE: "Proposed, but it had been removed from the catalogue, or was not available.",
         RETRIEVAL: f"Proposed, but beyond the {len(decision.trace.candidates):,} candidates that go on.",
         RULES: f"The rule {drop.why!r} bans it.",
         CAPS: f"The slate may have {drop.why}, and has them.",

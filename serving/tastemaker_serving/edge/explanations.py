@@ -82,7 +82,11 @@ async def get_request(request: Request) -> Response:
         decision = await recent.find(edge.redis, request_id)
     if decision is None:
         raise NotFound(f"no recent decision of request {request_id!r}", _NONE.remedy)
-    return json_answer(explain(decision, wanted.item))
+    shelf = edge.shelves.current
+    there = (
+        None if shelf is None or wanted.item is None else wanted.item in shelf.code_of and wanted.item not in shelf.gone
+    )
+    return json_answer(explain(decision, wanted.item, in_catalogue=there))
 
 
 def with_explanation(slate: Slate, decision: Decision) -> ExplainedSlate:

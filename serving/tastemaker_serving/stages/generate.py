@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from tastemaker import retrieval
-from tastemaker.candidates import LIVE, SOURCES, Candidates, Codes, Shares
-from tastemaker.decisions.drops import EXCLUDED, RETRIEVAL, SEEN, Drop
+from tastemaker.candidates import LIVE, SOURCES, Candidates, Codes, Shares, no_codes
+from tastemaker.decisions.drops import EXCLUDED, RETRIEVAL, SEEN, UNAVAILABLE, Drop
 from tastemaker.retrieval import Heard, Wanted
 from tastemaker_serving.stages import filters
 
@@ -33,19 +31,20 @@ async def generate(
     proposed = retrieval.propose(heard, shares, wanted, limit)
     if wanted.named is not None:
         proposed = wanted.named.instead_of(proposed)
-    if gone is not None and len(gone):
-        proposed = proposed.select((proposed.codes >= 0) & ~np.isin(proposed.codes, gone))
-    unseen = filters.drop(proposed, wanted.seen)
+    there = filters.drop_gone(proposed, no_codes() if gone is None else gone)
+    unseen = filters.drop(there.kept, wanted.seen)
     allowed = filters.drop(unseen.kept, wanted.excluded)
+    kept = allowed.kept
     dropped = (
         (
+            Drop(UNAVAILABLE, there.removed.codes),
             Drop(SEEN, unseen.removed.codes),
             Drop(EXCLUDED, allowed.removed.codes),
-            Drop(RETRIEVAL, allowed.kept.codes[:, limit:]),
+            Drop(RETRIEVAL, kept.codes[:, limit:]),
         )
         if wanted.traced
         else ()
     )
-    found = retrieval.candidates(heard, allowed.kept.head(limit), dropped, silent)
+    found = retrieval.candidates(heard, kept.head(limit), dropped, silent)
     live = {SOURCES[source]: heard[source].proposed for source in LIVE if source in heard}
     return replace(found, live=live) if wanted.traced else found

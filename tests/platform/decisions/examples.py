@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tastemaker.decisions.drops import CAPS, EXCLUDED, RETRIEVAL, RULES, SEEN
+from tastemaker.decisions.drops import CAPS, EXCLUDED, RETRIEVAL, RULES, SEEN, UNAVAILABLE
 from tastemaker.decisions.record import Decision, Dropped, Shown, Trace
 from tastemaker.features import trail
 from tastemaker.ids import key_of
@@ -31,6 +31,7 @@ def trace() -> Trace:
         dropped=[
             Dropped(SEEN, ["had"]),
             Dropped(EXCLUDED, ["no"]),
+            Dropped(UNAVAILABLE, ["went"]),
             Dropped(RETRIEVAL, ["late"]),
             Dropped(RULES, ["banned"], why="no horror"),
             Dropped(CAPS, ["c2"], why="at most 3 of one category"),

@@ -3,11 +3,12 @@ from __future__ import annotations
 import asyncio
 import json
 
+import pyarrow as pa
 import pytest
 from redis.asyncio import Redis
 from typer.testing import CliRunner
 
-from tastemaker import config
+from tastemaker import config, lake
 from tastemaker.cli import app
 from tastemaker.config import Settings
 from tastemaker.decisions import archive, recent
@@ -48,6 +49,17 @@ def test_scripts_get_json() -> None:
     shown = CliRunner().invoke(app, ["explain", "r2", "--item", "had", "--json"])
     told = json.loads(shown.stdout)
     assert (told["request_id"], told["degraded"], told["item"]["stage"]) == ("r2", ["trail"], "seen")
+
+
+@pytest.mark.usefixtures("logged")
+def test_an_item_that_the_catalogue_lacks_is_named_as_such(settings: Settings) -> None:
+    schema = lake.ITEM_SCHEMA
+    row = dict.fromkeys(schema.names) | {"item_id": "hidden", "title": "Hidden", "available": False}
+    Lake(settings.lake).replace_items(pa.Table.from_pylist([row], schema))
+    for item, words in (("hidden", "or it is not available"), ("nobody", "The catalogue does not have it now")):
+        shown = CliRunner().invoke(app, ["explain", "r2", "--item", item], env={"COLUMNS": "200"})
+        assert f"{item} (sources): No source proposed it" in shown.output
+        assert words in shown.output
 
 
 @pytest.mark.usefixtures("logged")

@@ -27,6 +27,7 @@ from .examples import decision, trace
         ("never", "excluded", "The caller excluded it."),
         ("late", "retrieval", "beyond the 6 candidates"),
         ("gone", "unavailable", "3rd by the models, but no longer in the catalogue"),
+        ("went", "unavailable", "Proposed, but it had been removed from the catalogue, or was not available."),
         ("nobody", "sources", "No source proposed it among the 6 candidates."),
     ],
 )
@@ -34,6 +35,14 @@ def test_every_item_has_the_fate_that_it_met(item_id: str, stage: str, words: st
     fate = fate_of(decision(traced=trace()), item_id)
     assert fate.stage == stage
     assert words in fate.why
+
+
+def test_what_the_catalogue_lacks_is_said_to_be_lacking() -> None:
+    words = "The catalogue does not have it now, or it is not available."
+    for in_catalogue, said in ((False, True), (True, False), (None, False)):
+        fate = fate_of(decision(traced=trace()), "nobody", in_catalogue=in_catalogue)
+        assert (fate.stage, words in fate.why) == ("sources", said)
+    assert words not in fate_of(decision(traced=trace()), "late", in_catalogue=False).why
 
 
 def test_an_item_is_told_with_its_signals_and_their_ranks() -> None:
@@ -51,6 +60,7 @@ def test_a_slate_counts_what_each_stage_dropped() -> None:
         "seen": 1,
         "excluded": 1,
         "retrieval": 1,
+        "unavailable": 1,
         "rules": 1,
         "caps": 1,
         "quality": 1,

@@ -54,7 +54,11 @@ async def test_a_slate_is_explained_by_its_request(client: httpx.AsyncClient, ra
     assert told["items"][0]["signals"] == {"two_tower": {"value": 9.0, "rank": 1}}
     assert (told["item"]["stage"], told["item"]["rank"]) == ("ranking", 39)
     assert told["stage_ms"].keys() >= {"cache", "ray", "rank"}
-    assert (await explained(client, slate["request_id"], item="i5"))["item"]["stage"] == "sources"
+    proposed_by_none = (await explained(client, slate["request_id"], item="i5"))["item"]
+    assert proposed_by_none["stage"] == "sources"
+    assert "The catalogue does not have it" not in proposed_by_none["why"]
+    unknown = (await explained(client, slate["request_id"], item="i500"))["item"]
+    assert "The catalogue does not have it now" in unknown["why"]
     assert (await explained(client, slate["request_id"], item="i59"))["item"]["stage"] == "excluded"
 
 

@@ -46,3 +46,14 @@ def test_nothing_unwanted_keeps_all() -> None:
 
     assert split.kept is proposals
     assert split.removed.codes.shape == (2, 0)
+
+
+@given(lists, arrays(np.int32, 5, elements=st.integers(0, ITEMS + 3)))
+def test_what_is_gone_is_taken_from_everybody(proposed: list[list[int]], gone: Codes) -> None:
+    codes = padded(proposed)
+
+    split = filters.drop_gone(Proposals(codes, codes.astype(np.uint8)), gone)
+
+    for row, items in enumerate(proposed):
+        assert [code for code in split.kept.codes[row].tolist() if code >= 0] == [i for i in items if i not in gone]
+        assert [code for code in split.removed.codes[row].tolist() if code >= 0] == [i for i in items if i in gone]
