@@ -15,12 +15,7 @@ from tastemaker.errors import InvalidInput
 from tastemaker.importing import FORMATS, ImportReport, ImportRequest, import_data
 from tastemaker.lake import Lake
 
-data = typer.Typer(help="Bring events and a catalogue into the lake.", no_args_is_help=True)
-
-
-@data.callback()
-def _group() -> None:
-    """Keeps `import` a command of its own while it is the only one."""
+data = typer.Typer(help="Bring events and a catalogue into the lake, and erase what must go.", no_args_is_help=True)
 
 
 @data.command("import")
@@ -76,6 +71,45 @@ def import_command(  # noqa: PLR0913
             Lake(settings.lake), request, settings, lambda what: progress.update(task, description=what)
         )
     print(json.dumps(report.as_json()) if as_json else _story(report, settings.lake))
+
+
+@data.command("erase")
+def erase_command(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Erase the copies of users who asked to be forgotten, and decisions that are older than `decisions.keep_days`.
+
+    `DELETE /v1/users/{id}` forgets a user online at once and leaves a tombstone; this erases their events, profiles,
+    decisions and features from the lake, and their features from the online store. What they did after they asked
+    stays. Run it every day (`jobs.erase` of the chart): it may be killed at any point, and running it again is safe.
+
+    Example:
+
+      tastemaker data erase --json
+    """
+    from dataclasses import asdict
+
+    from redis import Redis
+
+    from tastemaker import embedded, retention
+    from tastemaker.features.store import Features
+
+    settings = config.load()
+    with (
+        Console(stderr=True, quiet=as_json).status("erasing"),
+        embedded.server(settings) as redis_url,
+        Redis.from_url(redis_url) as redis,
+    ):
+        features = Features(settings, redis_url)
+        done = retention.erase(Lake(settings.lake), redis, settings.decisions.keep_days, features.forget)
+    if as_json:
+        print(json.dumps(asdict(done)))
+        return
+    print(
+        f"{done.users:,} users want to be forgotten; erased: {done.events:,} events, {done.profiles:,} profiles, "
+        f"{done.decisions:,} decisions, {done.features:,} rows of features.\n"
+        f"{done.expired:,} decisions were too old."
+    )
 
 
 def _mapping(flags: list[str] | None, flag: str) -> dict[str, str]:

@@ -68,6 +68,7 @@ CHANGES = "items/changes"
 CHANGE_FILES = 50
 """Files of changes beyond which they become one."""
 USERS_FILE = "users/users.parquet"
+_NOT_NAMED_BY_US = 2**63 - 1
 # An event reaches the lake after it happened; a client's clock may run ahead of ours by no more than this.
 CLOCK_SKEW = timedelta(days=1)
 
@@ -194,6 +195,12 @@ class Lake(Files):
 def _version_in(name: str) -> int:
     """The highest version in a file of changes, by its name."""
     return int(posixpath.basename(name).partition("-")[0])
+
+
+def arrival_ns(file: str) -> int:
+    """When an event file was written, in ns since 1970, by its name; far ahead where another program named it."""
+    stamp = posixpath.basename(file).partition("-")[0]
+    return int(stamp) if stamp.isdigit() else _NOT_NAMED_BY_US
 
 
 def _event_file() -> str:

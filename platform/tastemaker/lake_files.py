@@ -10,13 +10,15 @@ import itertools
 import json
 import posixpath
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 import fsspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from tastemaker.errors import InvalidInput, NotFound
@@ -78,6 +80,22 @@ class Files:
 
         self._replace(name, fill)
         return rows
+
+    def row_groups(self, name: str, names: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The columns `names` (all by default) of the Parquet file `name`, one row group after another."""
+        with self._fs.open(f"{self._root}/{name}", "rb") as stream:
+            file = pq.ParquetFile(stream)
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group, names)
+
+    def holding(self, names: Sequence[str], column: str, values: pa.Array) -> list[str]:
+        """Which of the Parquet files `names` have a row whose `column`, of strings, is one of `values`."""
+        paths = [f"{self._root}/{name}" for name in names]
+        schema = pa.schema([(column, pa.string())])
+        source = ds.dataset(paths, schema=schema, format="parquet", filesystem=self._fs)
+        found = source.to_table(columns=["__filename"], filter=ds.field(column).isin(values))
+        hit = set(pc.unique(found["__filename"]).to_pylist())
+        return [name for name, path in zip(names, paths, strict=True) if path in hit]
 
     def files(self, folder: str) -> list[str]:
         """Names of all files under `folder`, relative to the lake."""

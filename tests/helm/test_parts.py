@@ -66,6 +66,7 @@ PARTS = [
          "spec.secretTargetRef.0.name"),
     part("CronJob", "features", "jobs.features.enabled", True,
          ("jobs.features.schedule", "1 2 * * *"), "spec.schedule"),
+    part("CronJob", "erase", "jobs.erase.enabled", True, ("jobs.erase.schedule", "1 2 * * *"), "spec.schedule"),
     part("CronJob", "digest", "jobs.digest.enabled", False, ("jobs.digest.out", "s3://letters/today.csv"),
          "spec.jobTemplate.spec.template.spec.containers.0.args.0", "tastemaker digest --out 's3://letters/today.csv'\n"),
     part("CronJob", "precompute", "jobs.precompute.enabled", False, ("jobs.precompute.devices", ["tv", "mobile"]),

@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from tastemaker.config import Settings
+from tastemaker.features.files import STATE_FILE as STATE_FILE
 from tastemaker.lake import Lake
 
 FORMAT: Final = 1
 FOLDER: Final = "features/state"
-STATE_FILE: Final = "features/state.json"
 GRACE_NS: Final = 2 * 3600 * 10**9
 """Runs that ended, or were cut short, longer ago than this leave nothing that is still read."""
 LISTED_DAYS: Final = 2

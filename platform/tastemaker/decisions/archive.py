@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from tastemaker import columns
 from tastemaker.decisions.record import Decision, Dropped, Shown, Trace
@@ -86,8 +87,16 @@ def append(lake: Lake, decisions: Sequence[Decision]) -> None:
         lake.write(f"{FOLDER}/date={datetime.now(UTC):%Y-%m-%d}/{name}", to_arrow(decisions))
 
 
+def files(lake: Lake) -> list[str]:
+    """Names of all files, relative to the lake, in the order of arrival."""
+    return [name for name in lake.files(FOLDER) if name.endswith(".parquet")]
+
+
+@retry(retry=retry_if_exception_type(FileNotFoundError), stop=stop_after_attempt(5), reraise=True)
 def find(lake: Lake, request_id: str) -> Decision | None:
     """The decision of one request, that of a cached slate with the trace of the request that computed it.
+
+    Looked for again where a file went meanwhile: too old ones are deleted (`retention`).
 
     Returns:
         None where the lake has none.

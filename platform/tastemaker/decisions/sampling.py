@@ -40,6 +40,9 @@ class Decisions(Shares):
     recent_slates: int = Field(20_000, ge=1, description="kept in Redis, some 2 kB each")
     recent_full: int = Field(500, ge=1, description="kept in Redis in full detail, up to 200 kB each")
     recent_s: int = Field(3600, ge=1, description="how long a recent request is found by its id")
+    keep_days: int | None = Field(
+        90, ge=1, description="`tastemaker data erase` deletes older ones from the lake; null: none for their age"
+    )
     lake_flush_s: float = Field(10.0, gt=0, description="decisions wait at most this long for their Parquet file")
 
     def detail_of(self, scene: str, chance: float) -> Detail | None:

@@ -14,6 +14,8 @@ FRESH_USER_FILE: Final = f"features/{USER_VIEW}_fresh.parquet"
 ITEM_FILE: Final = f"features/{ITEM_VIEW}.parquet"
 EMBEDDING_FILE: Final = f"features/{EMBEDDING_VIEW}.parquet"
 VOCABULARY_FILE: Final = "features/vocabulary.json"
+STATE_FILE: Final = "features/state.json"
+"""What earlier feature builds have done. Without it the next one goes by all events."""
 
 MATERIALIZED_KEY: Final = "tm:materialized"
 """Key in the online store: seconds since 1970 when it was last filled."""

@@ -19,7 +19,7 @@ import pyarrow as pa
 import redis
 import redis.connection
 from feast import FeatureStore, RepoConfig
-from feast.infra.online_stores.helpers import get_online_store_from_config
+from feast.infra.online_stores.helpers import _redis_key, get_online_store_from_config
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
@@ -131,7 +131,7 @@ class Features:
             Unavailable: the online store does not answer.
         """
         online = self._require_online()
-        keys = [EntityKey(join_keys=[columns.USER_ID], entity_values=[Value(string_val=user)]) for user in user_ids]
+        keys = [_entity(user_id) for user_id in user_ids]
         # Beneath get_online_features, whose response costs as much to build and take apart as the read itself.
         with self._guarded():
             found = online.online_read(self._config, self._definitions.users, keys, list(USER_FEATURES))
@@ -141,6 +141,23 @@ class Features:
         ages = np.where(times > 0, moment - times, np.nan)
         values = [row or {} for _, row in found]
         return rows_from({name: [_plain(row.get(name)) for row in values] for name in USER_FEATURES}, ages)
+
+    def forget(self, user_ids: Sequence[str]) -> None:
+        """Take users' rows out of the online store.
+
+        Raises:
+            Unavailable: the online store does not answer.
+        """
+        online = self._require_online()
+        with self._guarded():
+            client = online._get_client(self._config.online_store)
+            for start in range(0, len(user_ids), CHUNK):
+                with client.pipeline(transaction=False) as pipe:
+                    for user_id in user_ids[start : start + CHUNK]:
+                        pipe.delete(
+                            _redis_key(PROJECT, _entity(user_id), self._config.entity_key_serialization_version)
+                        )
+                    pipe.execute()
 
     def _require_online(self) -> Any:
         if self._online is None:
@@ -156,6 +173,10 @@ class Features:
             raise Unavailable(
                 f"the online store at {place} does not answer: {str(error)[:200]}", "Check TASTEMAKER_REDIS_URL"
             ) from error
+
+
+def _entity(user_id: str) -> EntityKey:
+    return EntityKey(join_keys=[columns.USER_ID], entity_values=[Value(string_val=user_id)])
 
 
 def publish_embeddings(

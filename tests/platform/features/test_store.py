@@ -119,6 +119,12 @@ def test_online_and_historical_rows_make_the_same_profile(features: Features) ->
     assert np.array_equal(profile_matrix(online, 3), profile_matrix(historical, 3))
 
 
+def test_who_is_forgotten_is_nobody_to_the_online_store(features: Features) -> None:
+    features.materialize([USER_VIEW])
+    features.forget(["a", "never seen"])
+    assert features.online_users(["a", "b"]).known.tolist() == [False, True]
+
+
 def reads(redis: Redis) -> int:
     return int(cast(dict[str, Any], redis.info("stats"))["total_reads_processed"])
 
