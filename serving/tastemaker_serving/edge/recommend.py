@@ -22,6 +22,7 @@ from tastemaker_serving import wire
 from tastemaker_serving.edge import ladder, recent
 from tastemaker_serving.edge.cache import Entry, Found, variant_of
 from tastemaker_serving.edge.decisions import decision_of
+from tastemaker_serving.edge.introduction import Introduced, introduced
 from tastemaker_serving.edge.ladder import Rung
 from tastemaker_serving.edge.ray_serve import Answer
 from tastemaker_serving.edge.recent import Asked, Shown, on_page, with_new
@@ -194,8 +195,9 @@ async def _compose(
         if len(items) == query.n:
             return Composed(served_from, _page(items, asked.skipped), answer.model_version, answer)
     trail = await trail_of(edge, watch, query.user_id)
-    seen = seen_items(edge.shelf, trail)
-    served_from, items = ladder.climb_down(rungs_of(edge, query, answer, entry, trail), query.n, excluded, hard, seen)
+    user = await introduced(edge, watch, query.user_id, trail)
+    seen = seen_items(edge.shelf, user.trail)
+    served_from, items = ladder.climb_down(rungs_of(edge, query, answer, entry, user), query.n, excluded, hard, seen)
     version = version_of(edge, served_from, answer, entry)
     return Composed(served_from, _page(items, asked.skipped), version, answer)
 
@@ -207,7 +209,9 @@ def _page(items: tuple[SlateItem, ...], skipped: int) -> tuple[SlateItem, ...]:
     return tuple(replace(item, position=position) for position, item in enumerate(items[skipped:]))
 
 
-def rungs_of(edge: Edge, query: wire.Query, answer: Answer | None, entry: Entry | None, trail: Trail) -> Iterator[Rung]:
+def rungs_of(
+    edge: Edge, query: wire.Query, answer: Answer | None, entry: Entry | None, user: Introduced
+) -> Iterator[Rung]:
     """The ladder, best rung first; a rung's work is done only when it is reached."""
     shelf = edge.shelf
     segment = answer.slate.segment if answer is not None else entry.segment if entry is not None else None
@@ -215,10 +219,9 @@ def rungs_of(edge: Edge, query: wire.Query, answer: Answer | None, entry: Entry 
         yield answer.slate.served_from, ladder.ranked(answer.slate)
     if entry is not None:
         yield "cache", ladder.stale(entry.items)
-    yield "session", ladder.session(shelf, trail)
-    categories = [segment] if segment else ladder.strongest_categories(shelf, trail)
-    yield "segment", ladder.segment(shelf, categories)
-    yield "segment", ladder.demographic(shelf, query.country, query.device)
+    yield "session", ladder.session(shelf, user.trail)
+    yield "segment", ladder.segment(shelf, [segment] if segment else user.strongest(shelf))
+    yield "segment", ladder.demographic(shelf, query.country or user.country, query.device)
     yield "trending", ladder.trending(shelf, edge.trending.hot(shelf))
     yield "static", ladder.static(shelf)
 

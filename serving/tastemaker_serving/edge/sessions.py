@@ -19,6 +19,7 @@ from tastemaker.metrics import SLATES
 from tastemaker.types import SlateItem
 from tastemaker_serving import wire
 from tastemaker_serving.edge import documents, forms, ladder, parameters
+from tastemaker_serving.edge.introduction import Introduced
 from tastemaker_serving.edge.ladder import Rung
 from tastemaker_serving.edge.lists import log_list
 from tastemaker_serving.edge.parameters import Id, N
@@ -77,7 +78,7 @@ async def recommend(edge: Edge, query: wire.Query) -> ItemList:
     watch = Stopwatch()
     answer = await rank(edge, watch, query, deadline_of(edge))
     session = trails.of_items(query.history, int(time.time()))
-    rungs: Iterable[Rung] = rungs_of(edge, query, answer, None, session)
+    rungs: Iterable[Rung] = rungs_of(edge, query, answer, None, Introduced(session))
     seen, hard = seen_items(edge.shelf, session), edge.standing(query.scene)
     served_from, items = ladder.climb_down(rungs, query.n, edge.leaving_out(set()), hard, seen)
     SLATES.labels(served_from, query.scene).inc()
