@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from tastemaker.features.cross import CROSS_FEATURES
+from tastemaker.standardise import Standardise
 from tastemaker_training.ranker import (
     Ranker,
     ServedRanker,
-    Standardise,
     export_ranker,
     item_halves,
     logits,

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tastemaker.features.cross import CROSS_FEATURES
+from tastemaker.standardise import Standardise
 from tastemaker_training.interactions import Floats
 from tastemaker_training.ranker_lists import Lists
 from tastemaker_training.recipes import RankerRecipe
@@ -41,32 +42,6 @@ class Widths:
 def starting_weights() -> tuple[float, ...]:
     """The linear skip's first weights (F,) over `CROSS_FEATURES`."""
     return tuple(float(name in STARTING_FEATURES) for name in CROSS_FEATURES)
-
-
-class Standardise(nn.Module):
-    """Inputs with mean 0 and variance 1; `slack` keeps those that hardly vary from being blown up."""
-
-    def __init__(self, width: int, slack: float) -> None:
-        super().__init__()
-        self.slack = slack
-        self.mean: Tensor
-        self.deviation: Tensor
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("deviation", torch.ones(width))
-
-    def see(self, values: Tensor) -> None:
-        """Take the statistics of `values` (n, width)."""
-        self.mean.copy_(values.mean(0))
-        self.deviation.copy_((values - self.mean).square().mean(0).sqrt() + self.slack)
-
-    def forward(self, values: Tensor) -> Tensor:
-        return (values - self.mean) / self.deviation
-
-    def folded(self, layer: nn.Linear) -> tuple[Tensor, Tensor]:
-        """Weight and bias of the one linear map that equals this one followed by `layer`."""
-        weight = layer.weight / self.deviation
-        shift = -weight @ self.mean
-        return weight, shift if layer.bias is None else shift + layer.bias
 
 
 class Ranker(nn.Module):

@@ -115,23 +115,6 @@ class ALSRecipe:
 
 
 @dataclass(frozen=True)
-class StreamRecipe:
-    """The ranker that learns from a stream while it serves."""
-
-    hidden: int = 64
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.1
-    average: float = 0.996  # of the weights that rank, from step to step
-    share: float = 0.25  # of the requests that become examples
-    places: int = 96  # candidates kept of an example
-    examples: int = 24_000  # newest that are kept
-    steps: int = 50  # every hour
-    batch: int = 128
-    fresh: float = 3600.0  # seconds since the first click in which an article is fresh
-    fresh_weight: float = 7.0  # of an example whose click was on a fresh article: how much it explores
-
-
-@dataclass(frozen=True)
 class GraphFilterRecipe:
     """What is smooth on the graph of users and items."""
 

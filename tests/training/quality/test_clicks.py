@@ -7,15 +7,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tastemaker.clickstream.clicks import Clicks, Requests
+from tastemaker.clickstream.decay import Ints
+from tastemaker.clickstream.log import ClickLog, read
+from tastemaker.clickstream.ranker import StreamRanker, StreamRecipe
+from tastemaker.clickstream.state import StreamState
 from tastemaker.errors import InvalidInput, NotFound
-from tastemaker_training.clickstream import Clicks, Requests
-from tastemaker_training.decay import Ints
 from tastemaker_training.quality import clicks
-from tastemaker_training.quality.clicks_log import ClickLog, read
 from tastemaker_training.quality.clicks_models import MODELS, StreamModel
-from tastemaker_training.recipes import StreamRecipe
-from tastemaker_training.stream_ranker import StreamRanker
-from tastemaker_training.stream_state import StreamState
 
 START = 1_506_826_800  # a full hour
 HOUR, DAY = 3600, 86_400

@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import threadpoolctl
 
+from tastemaker.clickstream.clicks import Clicks, Requests
+from tastemaker.clickstream.decay import Doubles, Ints
+from tastemaker.clickstream.log import ClickLog, read
 from tastemaker.errors import InvalidInput
-from tastemaker_training.clickstream import Clicks, Requests
-from tastemaker_training.decay import Doubles, Ints
-from tastemaker_training.quality.clicks_log import ClickLog, read
 from tastemaker_training.quality.clicks_models import MODELS, PLACES, StreamModel
 from tastemaker_training.quality.outcome import interval
 

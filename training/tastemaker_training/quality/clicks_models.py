@@ -10,12 +10,11 @@ from typing import Protocol
 
 import numpy as np
 
-from tastemaker_training.clickstream import Articles, Clicks, Requests
-from tastemaker_training.decay import DecayedCounts, Doubles, Ints
-from tastemaker_training.pair_counts import PairCounts
-from tastemaker_training.recipes import StreamRecipe
-from tastemaker_training.stream_ranker import StreamRanker
-from tastemaker_training.stream_state import MINUTE, StreamState
+from tastemaker.clickstream.clicks import Articles, Clicks, Requests
+from tastemaker.clickstream.decay import DecayedCounts, Doubles, Ints
+from tastemaker.clickstream.pair_counts import PairCounts
+from tastemaker.clickstream.ranker import StreamRanker, StreamRecipe
+from tastemaker.clickstream.state import MINUTE, StreamState
 
 PLACES = 10
 TREND = 15 * MINUTE  # half-life of popularity

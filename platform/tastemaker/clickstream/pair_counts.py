@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tastemaker_training.decay import Clock, Doubles, Ints
+from tastemaker.clickstream.decay import Clock, Doubles, Ints
 
 FADED = 0.01
 """Pairs whose count is below this at every half-life are forgotten now and then."""

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from tastemaker_training.decay import SPAN, DecayedCounts
-from tastemaker_training.pair_counts import PairCounts
+from tastemaker.clickstream.decay import SPAN, DecayedCounts
+from tastemaker.clickstream.pair_counts import PairCounts
 
 START = 1_700_000_000.0
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tastemaker_training.clickstream import Articles, Clicks, last_of
-from tastemaker_training.decay import DecayedCounts, Doubles, Ints
-from tastemaker_training.pair_counts import PairCounts
+from tastemaker.clickstream.clicks import Articles, Clicks, last_of
+from tastemaker.clickstream.decay import DecayedCounts, Doubles, Ints
+from tastemaker.clickstream.pair_counts import PairCounts
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 VIEW_LIVES = (2.5 * MINUTE, 5 * MINUTE, 20 * MINUTE, HOUR, 4 * HOUR, DAY)

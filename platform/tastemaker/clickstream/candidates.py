@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tastemaker_training.clickstream import Requests
-from tastemaker_training.decay import Doubles, Ints
-from tastemaker_training.pair_counts import PairCounts
-from tastemaker_training.stream_state import HOUR, MINUTE, StreamState
+from tastemaker.clickstream.clicks import Requests
+from tastemaker.clickstream.decay import Doubles, Ints
+from tastemaker.clickstream.pair_counts import PairCounts
+from tastemaker.clickstream.state import HOUR, MINUTE, StreamState
 
 VIEWED = (0, 30, 50, 60, 40, 20)  # most viewed at each of VIEW_LIVES
 FOLLOWED = (30, 50, 80, 40)  # most followed at each of FOLLOW_LIVES

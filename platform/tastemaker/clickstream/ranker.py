@@ -14,14 +14,32 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from tastemaker_training.clickstream import Clicks, Requests
-from tastemaker_training.decay import Doubles, Ints
-from tastemaker_training.interactions import Floats
-from tastemaker_training.ranker import MASKED, Standardise
-from tastemaker_training.recipes import StreamRecipe
-from tastemaker_training.stream_candidates import Candidates
-from tastemaker_training.stream_features import NEXT_SHARE, Block, block_of, width
-from tastemaker_training.stream_state import HOUR, StreamState
+from tastemaker.candidates import Floats
+from tastemaker.clickstream.candidates import Candidates
+from tastemaker.clickstream.clicks import Clicks, Requests
+from tastemaker.clickstream.decay import Doubles, Ints
+from tastemaker.clickstream.features import NEXT_SHARE, Block, block_of, width
+from tastemaker.clickstream.state import HOUR, StreamState
+from tastemaker.standardise import Standardise
+
+MASKED = -1e9
+
+
+@dataclass(frozen=True)
+class StreamRecipe:
+    """The ranker that learns from a stream while it serves."""
+
+    hidden: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.1
+    average: float = 0.996  # of the weights that rank, from step to step
+    share: float = 0.25  # of the requests that become examples
+    places: int = 96  # candidates kept of an example
+    examples: int = 24_000  # newest that are kept
+    steps: int = 50  # every hour
+    batch: int = 128
+    fresh: float = 3600.0  # seconds since the first click in which an article is fresh
+    fresh_weight: float = 7.0  # of an example whose click was on a fresh article: how much it explores
 
 
 class Network(nn.Module):

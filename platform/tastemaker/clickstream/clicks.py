@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tastemaker_training.decay import Doubles, Ints
+from tastemaker.clickstream.decay import Doubles, Ints
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tastemaker.clickstream.clicks import Articles
+from tastemaker.clickstream.decay import Doubles, Ints
 from tastemaker.errors import InvalidInput, NotFound
-from tastemaker_training.clickstream import Articles
-from tastemaker_training.decay import Doubles, Ints
 
 NAMES: dict[str, tuple[str, ...]] = {
     "user": ("user", "user_id"),

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tastemaker_training.clickstream import Requests, last_of
-from tastemaker_training.decay import Doubles, Ints
-from tastemaker_training.interactions import Floats
-from tastemaker_training.stream_candidates import OTHERS, Candidates, Neighbours
-from tastemaker_training.stream_state import HOUR, MINUTE, NEAR_LIVES, NEXT_LIVES, VIEW_LIVES, StreamState
+from tastemaker.candidates import Floats
+from tastemaker.clickstream.candidates import OTHERS, Candidates, Neighbours
+from tastemaker.clickstream.clicks import Requests, last_of
+from tastemaker.clickstream.decay import Doubles, Ints
+from tastemaker.clickstream.state import HOUR, MINUTE, NEAR_LIVES, NEXT_LIVES, VIEW_LIVES, StreamState
 
 TINY = 1e-5
 PRIOR = 5.0  # clicks that the prior of a share weighs
