@@ -22,10 +22,21 @@ Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 T = TypeVar("T", bound=np.generic)
 
-SOURCES: Final = ("two-tower", "item-to-item", "als", "content", "popular", "session", "trending", "explore", "named")
+SOURCES: Final = (
+    "two-tower",
+    "item-to-item",
+    "als",
+    "content",
+    "popular",
+    "session",
+    "trending",
+    "explore",
+    "named",
+    "stream",
+)
 """Names of the candidate sources; `Proposals.source` holds their positions. `named` is the caller, whom none asks."""
-TWO_TOWER, ITEM_TO_ITEM, ALS, CONTENT, POPULAR, SESSION, TRENDING, EXPLORE, NAMED = range(len(SOURCES))
-LIVE: Final = (TRENDING, EXPLORE)
+TWO_TOWER, ITEM_TO_ITEM, ALS, CONTENT, POPULAR, SESSION, TRENDING, EXPLORE, NAMED, STREAM = range(len(SOURCES))
+LIVE: Final = (TRENDING, EXPLORE, STREAM)
 """What these propose changes by the minute, whatever the bundle."""
 
 Shares = Mapping[int, float]

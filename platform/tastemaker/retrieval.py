@@ -14,6 +14,7 @@ from functools import partial
 from typing import Final, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from tastemaker.candidates import (
     ALS,
@@ -43,6 +44,7 @@ from tastemaker.exploration import DRAWN, Exploring
 from tastemaker.features import cross
 from tastemaker.features.cross import SIGNALS
 from tastemaker.features.fold_in import ItemFactors
+from tastemaker.features.tower_inputs import no_times
 from tastemaker.popular import Person, PopularTable
 from tastemaker.space import Search, Space, search
 
@@ -81,6 +83,7 @@ class Wanted:
     exploring: Exploring | None = None
     scenes: Sequence[str] = ()  # those that `scene` counts
     named: Named | None = None
+    time: npt.NDArray[np.uint32] = field(default_factory=no_times)  # (B, L) of the history, seconds since 1970
 
 
 class Opinion(Protocol):

@@ -161,6 +161,11 @@ class Scene(Section):
     rules: tuple[Rule, ...] = ()
     repetition: Repetition = Repetition()
     explore: Explore = Explore()
+    item_life_h: float | None = Field(
+        None,
+        gt=0,
+        description="`stream` proposes nothing that neither came out nor was read in so many hours; null: whatever",
+    )
 
     def in_force(self, now: float) -> tuple[Rule, ...]:
         """The rules that hold at `now`, in seconds since 1970."""

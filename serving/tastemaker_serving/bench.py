@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pyarrow as pa
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
@@ -70,14 +71,14 @@ def bench_serve(
     return _result(load, requests, spent / requests * 1e3, size, timed)
 
 
-def write_synthetic(path: Path, items: int, dim: int) -> None:
+def write_synthetic(path: Path, items: int, dim: int, catalogue: pa.Table | None = None) -> None:
     """Write a bundle of random items with untrained models; it comes from the training package, found by name.
 
     Raises:
         NotFound: that package is not installed.
     """
     for entry in entry_points(group=BUNDLES, name=SYNTHETIC):
-        entry.load()(path, items=items, dim=dim)
+        entry.load()(path, items=items, dim=dim, catalogue=catalogue)
         return
     raise NotFound(f"nothing installed writes {SYNTHETIC} bundles", "Install tastemaker[training]")
 

@@ -11,17 +11,21 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import psutil
 from redis import Redis
 
 from tastemaker import bundle, columns, config, embedded
+from tastemaker.clickstream.log import read as read_log
 from tastemaker.features.files import MATERIALIZED_KEY
 from tastemaker.lake import Lake
 from tastemaker.registry import Registry
-from tastemaker_serving import ports
+from tastemaker_serving import news, ports
 from tastemaker_serving.bench import Result, bench_serve, seed_users, write_synthetic
 from tastemaker_serving.freshness import Freshness, measure
 from tastemaker_serving.launch import Stack, running
+from tastemaker_serving.news import News
+from tastemaker_serving.offline import one_thread
 from tastemaker_serving.traffic import Crowd
 
 SYNTHETIC_USERS = 2_000
@@ -29,6 +33,7 @@ FRESHNESS_USERS = 20_000
 """So many that nearly all who ask meanwhile have no slate in the cache, and cost what a slate costs."""
 FRESHNESS_ITEMS, FRESHNESS_DIM = 10_000, 64
 CACHE_TTL_S = 300
+NEWS_DIM = 64
 
 
 def bench_champion(requests: int, concurrency: int, say: Callable[[str], None]) -> Result:
@@ -60,6 +65,28 @@ def bench_freshness(tries: int, rate: float, say: Callable[[str], None]) -> Fres
         return asyncio.run(measure(crowd, rate, user_ids[:tries], told))
 
 
+def bench_news(path: Path, sample: int, seed: int, say: Callable[[str], None]) -> News:
+    """Replay the log of clicks at `path` to a system of its own, and to the ranker of its scene alone.
+
+    Raises:
+        NotFound: there is no log. InvalidInput: it cannot be used.
+    """
+    log = read_log(path)
+    asked = news.sampled(log, sample, seed)
+    with _scratch(0) as (scratch, settings):
+        write_synthetic(scratch / "bundle", 0, NEWS_DIM, news.catalogue(log))
+        with embedded.server(settings) as redis_url:
+            with Redis.from_url(redis_url) as redis:
+                redis.set(MATERIALIZED_KEY, int(time.time()))
+            with running(settings, scratch / "bundle", "synthetic", say) as stack:
+                replayed = news.Replay(log, stack, say)
+                order, slates = asyncio.run(replayed.run(asked))
+    with one_thread():
+        alone = news.offline(log, seed, lambda told: say(f"the ranker alone: {told}"))
+    by_time = np.argsort(order, kind="stable")
+    return news.compared(log, alone, order[by_time], slates[by_time], replayed.served_from, replayed.degraded)
+
+
 def _tell(say: Callable[[str], None], tries: int, done: int) -> None:
     say(f"{done} of {tries} tries")
 
@@ -69,10 +96,9 @@ def _synthetic(
     items: int, dim: int, users: int, cache_ttl_s: int, say: Callable[[str], None]
 ) -> Iterator[tuple[Stack, Path, list[str]]]:
     """A synthetic bundle, served in its own world to synthetic users: the stack, the bundle's path, the users' ids."""
-    with tempfile.TemporaryDirectory(prefix="tastemaker-bench-") as scratch:
-        settings = _own_world(Path(scratch), cache_ttl_s)
+    with _scratch(cache_ttl_s) as (scratch, settings):
         say(f"writing a bundle of {items:,} items")
-        path = Path(scratch) / "bundle"
+        path = scratch / "bundle"
         write_synthetic(path, items, dim)
         item_ids = bundle.read(path, only=("items",)).table("items")[columns.ITEM_ID].to_pylist()
         with embedded.server(settings) as redis_url:
@@ -81,6 +107,12 @@ def _synthetic(
                 redis.set(MATERIALIZED_KEY, int(time.time()))
             with running(settings, path, "synthetic", say) as stack:
                 yield stack, path, user_ids
+
+
+@contextmanager
+def _scratch(cache_ttl_s: int) -> Iterator[tuple[Path, config.Settings]]:
+    with tempfile.TemporaryDirectory(prefix="tastemaker-bench-") as scratch:
+        yield Path(scratch), _own_world(Path(scratch), cache_ttl_s)
 
 
 def _own_world(scratch: Path, cache_ttl_s: int) -> config.Settings:

@@ -1,4 +1,4 @@
-"""The commands of the online path: `serve`, `demo`, and the benchmarks `serve`, `freshness` and `traffic`."""
+"""The commands of the online path: `serve`, `demo`, and the benchmarks `serve`, `freshness`, `news` and `traffic`."""
 
 from __future__ import annotations
 
@@ -143,6 +143,35 @@ def freshness_benchmark(
         result = bench_freshness(tries, rate, status.update)
     print(json.dumps(asdict(result)) if as_json else "\n".join(f"{n}: {v}" for n, v in asdict(result).items()))
     if result.stale:
+        raise typer.Exit(1)
+
+
+def news_benchmark(
+    path: Annotated[
+        Path, typer.Argument(help="Folder of clicks.parquet and articles.parquet, or the file of clicks.")
+    ],
+    sample: Annotated[int, typer.Option(min=1, help="Predictions that are asked for.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="Of the draw of the sample, and of the ranker alone.")] = 0,
+    as_json: JSON = False,
+) -> None:
+    """Replay a log of clicks: post its events, ask for slates of the scene `news`, and see what was read next.
+
+    The clicks of minutes drawn at random are asked for: each is a slate for its reader at its moment, and counts where
+    the click is among the slate's first ten. The ranker of the scene is then replayed the log alone, as by
+    `tastemaker bench quality --format clicks`, and both figures are printed. The system is one of its own, apart from
+    what is configured; a log of a million clicks takes half an hour on two cores. Exit code 1 when the system stays
+    more than 0.02 HR@10 below the ranker alone.
+    """
+    from dataclasses import asdict
+
+    from tastemaker_serving.bench_stack import bench_news
+    from tastemaker_serving.news import WITHIN, table_of
+
+    with Console(stderr=True, quiet=as_json).status("starting") as status:
+        result = bench_news(path, sample, seed, status.update)
+    lines = "\n".join(f"{name}: {value}" for name, value in table_of(result))
+    print(json.dumps(asdict(result) | {"difference": round(result.difference, 4)}) if as_json else lines)
+    if result.difference < -WITHIN:
         raise typer.Exit(1)
 
 

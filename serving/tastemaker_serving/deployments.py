@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tastemaker import bundle, columns, config, ids, retrieval, scenes, telemetry
-from tastemaker.candidates import SOURCES, Candidates, Codes, shares_of
+from tastemaker.candidates import SOURCES, STREAM, Candidates, Codes, shares_of
 from tastemaker.errors import Unavailable
 from tastemaker.exploration import exploring
 from tastemaker.features import trail
@@ -42,6 +42,7 @@ from tastemaker_serving.stages.rank import Ranked, rank
 from tastemaker_serving.stages.reasons import reason
 from tastemaker_serving.stages.rules import PINNED, without
 from tastemaker_serving.stages.sources import Panel
+from tastemaker_serving.stream import Stream
 from tastemaker_serving.tracing import trace_of
 
 HEALTH_PATH = "/healthz"
@@ -57,8 +58,10 @@ class CandidateGenerator:
         self._limit = settings.serving.funnel.candidates
         opened, declared = bundle.read(bundle_path, only=models.RETRIEVAL_PARTS), scenes.load(settings)
         self._grown = GrownRetrieval(models.load_retrieval(opened, self._limit))
-        self._live = Live(redis_url, opened.table("items")[columns.ITEM_ID].to_pylist(), declared)
-        sources = retrieval.sources(self._grown.model) | self._live.sources
+        items = opened.items()
+        self._live = Live(redis_url, items[columns.ITEM_ID].to_pylist(), declared)
+        self._stream = Stream(settings, redis_url, items, declared)
+        sources = retrieval.sources(self._grown.model) | self._live.sources | {STREAM: self._stream.propose}
         self._panel = Panel(sources, settings.serving.sources, threads)
         self._shares = {name: shares_of(scene.sources) for name, scene in declared.by_name.items()}
         self._overlay = Overlay(redis_url, opened, self._adopt)
@@ -80,6 +83,7 @@ class CandidateGenerator:
         self._grown.adopt(update)
         self._panel.follow(retrieval.sources(self._grown.model))
         self._live.follow(update.index)
+        self._stream.adopt(update)
 
 
 class Ranker:

@@ -244,6 +244,7 @@ def _wanted(
         named=requests.named,
         exploring=requests.exploring,
         scenes=scenes,
+        time=inputs.time,
     )
 
 

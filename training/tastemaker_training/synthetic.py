@@ -87,8 +87,11 @@ class Ranker(nn.Module):
         return probabilities
 
 
-def write(path: Path, items: int = 50_000, dim: int = 256, seed: int = 0) -> Manifest:
-    """Write a bundle of `items` random items with vectors of width `dim` to `path`."""
+def write(
+    path: Path, items: int = 50_000, dim: int = 256, seed: int = 0, catalogue: pa.Table | None = None
+) -> Manifest:
+    """Write a bundle of `items` random items, or those of the `catalogue`, with vectors of width `dim` to `path`."""
+    items = items if catalogue is None else catalogue.num_rows
     generator = np.random.default_rng(seed)
     torch.manual_seed(seed)
     profile = profile_width(len(CATEGORIES))
@@ -101,7 +104,7 @@ def write(path: Path, items: int = 50_000, dim: int = 256, seed: int = 0) -> Man
     with tempfile.TemporaryDirectory() as draft:
         folder = Path(draft)
         parts: dict[str, bundle.PartValue] = {
-            "items": _catalogue(items, generator),
+            "items": _catalogue(items, generator) if catalogue is None else catalogue,
             "item_vectors": vectors,
             "index": _index(folder / "index.faiss", vectors),
             "als_factors": generator.standard_normal((items, FACTORS), dtype=np.float32),

@@ -49,17 +49,24 @@ class Candidates:
 
     def __init__(self, state: StreamState) -> None:
         self.state = state
-        known = np.flatnonzero(~np.isnan(state.articles.created))
-        self.by_age: Ints = known[np.argsort(state.articles.created[known], kind="stable")]
-        self.created: Doubles = state.articles.created[self.by_age]
         self.live: Ints = np.empty(0, dtype=np.int64)
         self.new: Ints = self.live
         self.looked = -np.inf
+        self.reorder()
+
+    def reorder(self) -> None:
+        """Go by the times of creation that the state knows now."""
+        created = self.state.articles.created
+        known = np.flatnonzero(~np.isnan(created))
+        self.by_age: Ints = known[np.argsort(created[known], kind="stable")]
+        self.created: Doubles = created[self.by_age]
 
     def of(self, requests: Requests, following: Neighbours, near: Neighbours) -> Ints:
         """The candidates (A,) for all `requests` together, sorted."""
         found = [*self._trending(requests.now), self._unseen(requests.now)]
         for session in requests.earlier:
+            if not len(session):
+                continue
             last = int(session[-1])
             found += [following.best(last, AFTER_LAST), near.best(last, AFTER_LAST)]
             found += [near.best(each, AFTER_OTHERS) for each in session[-1 - OTHERS : -1].tolist()]

@@ -63,6 +63,11 @@ class DecayedCounts:
         for row, weights in zip(self.sums, self.clock.weights(times), strict=True):
             np.add.at(row, items, weights)
 
+    def grow(self, more: int, groups: int = 1) -> None:
+        """Make room for `more` items behind the others, in each of `groups` equal parts of the N."""
+        parts = self.sums.reshape(len(self.sums), groups, -1)
+        self.sums = np.pad(parts, ((0, 0), (0, 0), (0, more))).reshape(len(self.sums), -1)
+
     def at(self, now: float, items: Ints | slice = slice(None)) -> Doubles:
         """The counts of `items` (any shape; all N by default) as they are at time `now`, shape (H, *items.shape)."""
         counts = self.sums[:, items]

@@ -29,7 +29,7 @@ class Block:
 
     items: Ints  # (A,) sorted
     values: Floats  # (B, A, F)
-    allowed: npt.NDArray[np.bool_]  # (B, A) not read before by the session or the reader
+    allowed: npt.NDArray[np.bool_]  # (B, A) alive, and not read before by the session or the reader
 
 
 def block_of(candidates: Candidates, requests: Requests) -> Block:
@@ -49,7 +49,8 @@ def block_of(candidates: Candidates, requests: Requests) -> Block:
         _contexts(state, requests, items, shares),
         np.broadcast_to(_moments(state, requests, request)[:, None], (len(requests.ids), len(items), REQUEST)),
     ]
-    return Block(items, np.concatenate(parts, axis=2, dtype=np.float32), ~read)
+    allowed = ~read & state.alive(items, requests.now, requests.life)
+    return Block(items, np.concatenate(parts, axis=2, dtype=np.float32), allowed)
 
 
 def width(state: StreamState) -> int:
@@ -107,6 +108,8 @@ def _sessions(
     after, beside, others = np.zeros((*batch, NEXT)), np.zeros((*batch, NEAR)), np.zeros((*batch, NEAR))
     totals = np.zeros((batch[0], NEXT + NEAR))
     for row, session in enumerate(requests.earlier):
+        if not len(session):
+            continue
         last = int(session[-1])
         totals[row] = np.concatenate([_put(after[row], where, following, last), _put(beside[row], where, near, last)])
         for each in session[-1 - OTHERS : -1].tolist():
@@ -125,11 +128,11 @@ def _readers(
     read, fit = np.zeros(batch, dtype=bool), np.zeros((*batch, NEAR))
     taste = np.zeros((*batch, 1))
     category = state.articles.category
-    for row, (user, session) in enumerate(zip(requests.users.tolist(), requests.earlier, strict=True)):
+    for row, session in enumerate(requests.earlier):
         known = where[session]
         read[row, known[known >= 0]] = True
         current = set(session.tolist())
-        history = np.array([each for each in state.histories.get(user, ()) if each not in current], dtype=np.int64)
+        history = np.array([each for each in state.history(requests, row) if each not in current], dtype=np.int64)
         if len(history):
             known = where[history]
             read[row, known[known >= 0]] = True
@@ -149,7 +152,7 @@ def _contexts(state: StreamState, requests: Requests, items: Ints, shares: Doubl
         share = (counts + PRIOR * prior) / (counts.sum(2, keepdims=True) + PRIOR)
         lifts += list(np.log(share + TINY) - np.log(prior + TINY))
     all_pairs = state.category_pairs.at(state.now)[0].reshape(state.categories, -1)
-    pairs = all_pairs[state.articles.category[last_of(requests.earlier)]]
+    pairs = all_pairs[state.articles.category_of(last_of(requests.earlier))]
     common = _share(state.category_follows.at(state.now)[0])
     likely = (pairs + 2.0 * common) / (pairs.sum(1, keepdims=True) + 2.0)
     lift = np.log(likely + 1e-4) - np.log(common + 1e-4)
@@ -160,8 +163,8 @@ def _moments(state: StreamState, requests: Requests, totals: Doubles) -> Doubles
     """What is the same for all candidates of a request, shape (B, R)."""
     moment = np.empty((len(requests.ids), REQUEST))
     moment[:, : NEXT + 1] = np.log1p(totals[:, : NEXT + 1])
-    moment[:, NEXT + 1] = np.log([len(session) for session in requests.earlier])
-    moment[:, NEXT + 2] = np.log1p([len(state.histories.get(user, ())) for user in requests.users.tolist()])
+    moment[:, NEXT + 1] = np.log([max(len(session), 1) for session in requests.earlier])
+    moment[:, NEXT + 2] = np.log1p([len(state.history(requests, row)) for row in range(len(moment))])
     moment[:, NEXT + 3] = np.log1p(max(0.0, requests.now - state.now) / MINUTE)  # how stale the state is
     moment[:, NEXT + 4] = np.log1p(state.views.sums[3].sum() * state.views.clock.fade(state.now)[3])
     return moment

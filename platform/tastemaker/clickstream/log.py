@@ -42,6 +42,7 @@ class ClickLog:
     users: Ints  # (E,) codes
     items: Ints  # (E,) article codes
     context: Ints  # (K, E) codes from 0
+    context_names: list[str]  # of the K columns
     position: Ints  # (E,) clicks that the session had before this one
     place: Ints  # (E,) where the click lies in `by_session`
     by_session: Ints  # (E,) the clicks session by session, oldest first
@@ -91,6 +92,7 @@ def read(path: Path) -> ClickLog:
         users=_codes(_column(clicks, "user", file))[order],
         items=items,
         context=_context(clicks)[:, order],
+        context_names=_context_names(clicks),
         position=place - starts[sessions],
         place=place,
         by_session=by_session,
@@ -123,9 +125,13 @@ def _codes(values: pa.Array) -> Ints:
 
 
 def _context(clicks: pa.Table) -> Ints:
-    found = [name for each in CONTEXT for name in (each, f"click_{each}") if name in clicks.column_names]
-    columns = [_codes(pc.fill_null(pc.cast(clicks[name].combine_chunks(), pa.string()), "")) for name in found]
+    found = [clicks[name].combine_chunks() for name in _context_names(clicks)]
+    columns = [_codes(pc.fill_null(pc.cast(values, pa.string()), "")) for values in found]
     return np.stack(columns) if columns else np.zeros((0, clicks.num_rows), dtype=np.int64)
+
+
+def _context_names(clicks: pa.Table) -> list[str]:
+    return [name for each in CONTEXT for name in (each, f"click_{each}") if name in clicks.column_names]
 
 
 def _seconds(values: pa.Array) -> Doubles:

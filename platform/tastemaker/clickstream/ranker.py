@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -121,6 +122,11 @@ class StreamRanker:
 
     def absorb(self, clicks: Clicks) -> None:
         """Take in `clicks`, make examples of the answers that they are the outcome of, and learn once an hour."""
+        self.take_in(clicks)
+        self.learn()
+
+    def take_in(self, clicks: Clicks) -> None:
+        """Take in `clicks`, and make examples of the answers that they are the outcome of."""
         self.state.absorb(clicks)
         for click, item, time in zip(clicks.ids.tolist(), clicks.items.tolist(), clicks.times.tolist(), strict=True):
             answer = self.waiting.pop(click, None)
@@ -128,24 +134,39 @@ class StreamRanker:
                 fresh = time - self.state.first[item] < self.recipe.fresh
                 target = int(np.argmax(answer.items == item))
                 self.examples.add(answer, target, self.recipe.fresh_weight if fresh else 1.0)
+
+    def learn(self) -> None:
+        """Learn from the newest examples, if that was not done for an hour of the stream."""
         if self.state.now - self.learnt_until >= HOUR and len(self.examples) >= self.recipe.batch:
             self.learnt_until = self.state.now
             self._learn()
 
     def rank(self, requests: Requests, places: int) -> Ints:
-        """The best articles for each request that its reader has not read, shape (B, places); -1 is none."""
+        """The best articles for each request that its reader has not read, shape (B, places); -1 is none.
+
+        Some of the requests become examples.
+        """
         block = block_of(self.candidates, requests)
         scores = self._scores(block)
-        n = min(places, scores.shape[1])
-        best = np.argsort(-scores, axis=1, kind="stable")[:, : max(n, 1)]
-        slates = np.full((len(requests.ids), places), -1, dtype=np.int64)
-        slates[:, :n] = np.where(np.take_along_axis(block.allowed, best, 1), block.items[best], -1)[:, :n]
-        for row in np.flatnonzero(self.random.random(len(requests.ids)) < self.recipe.share).tolist():
+        self._keep(requests, block, scores, self.random.random(len(requests.ids)) < self.recipe.share)
+        return _best(block, scores, places)
+
+    def answer(self, requests: Requests, places: int) -> Ints:
+        """What `rank` says, and nothing is kept."""
+        block = block_of(self.candidates, requests)
+        return _best(block, self._scores(block), places)
+
+    def practise(self, requests: Requests) -> None:
+        """Make examples of `requests`, each once its click has come in."""
+        block = block_of(self.candidates, requests)
+        self._keep(requests, block, self._scores(block), np.ones(len(requests.ids), dtype=bool))
+
+    def _keep(self, requests: Requests, block: Block, scores: Doubles, chosen: npt.NDArray[np.bool_]) -> None:
+        for row in np.flatnonzero(chosen).tolist():
             order = np.argsort(-scores[row])[: int(block.allowed[row].sum())]
             self.waiting[int(requests.ids[row])] = Answer(
                 block.items[order], block.values[row, order].astype(np.float16)
             )
-        return slates
 
     def _scores(self, block: Block) -> Doubles:
         with torch.no_grad():
@@ -172,3 +193,12 @@ class StreamRanker:
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             self.average.update_parameters(self.network)
+
+
+def _best(block: Block, scores: Doubles, places: int) -> Ints:
+    """The allowed items with the highest `scores` (B, A), best first, shape (B, places); -1 is none."""
+    n = min(places, scores.shape[1])
+    best = np.argsort(-scores, axis=1, kind="stable")[:, : max(n, 1)]
+    slates = np.full((len(scores), places), -1, dtype=np.int64)
+    slates[:, :n] = np.where(np.take_along_axis(block.allowed, best, 1), block.items[best], -1)[:, :n]
+    return slates

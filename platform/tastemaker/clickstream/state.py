@@ -5,9 +5,12 @@ N articles, K columns of context, n clicks.
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
-from tastemaker.clickstream.clicks import Articles, Clicks, last_of
+import numpy as np
+import numpy.typing as npt
+
+from tastemaker.clickstream.clicks import Articles, Clicks, Requests, last_of
 from tastemaker.clickstream.decay import DecayedCounts, Doubles, Ints
 from tastemaker.clickstream.pair_counts import PairCounts
 
@@ -19,6 +22,7 @@ NEXT_LIVES = (8 * MINUTE, 30 * MINUTE, 4 * HOUR, 2 * DAY)
 NEAR_LIVES = (2 * HOUR, DAY)
 WINDOW = 4  # clicks between two of a session that still count as a pair
 HISTORY = 50  # newest clicks that are kept of a reader
+READERS = 1_000_000  # whose clicks are kept, those who read last
 DEPTHS = 4  # first, second, third and later clicks of a session are told apart
 LAG = 5 * MINUTE  # width of the bins of age at the first click
 LAGS = 400
@@ -43,6 +47,7 @@ class StreamState:
         self.near = PairCounts(NEAR_LIVES)  # both ways between clicks of a session
         self.lags = DecayedCounts(LAGS, (2 * DAY,))  # first clicks by the age of the article
         self.first: Doubles = np.full(self.size, np.inf)  # (N,) time of the first click
+        self.last: Doubles = np.full(self.size, -np.inf)  # (N,) time of the newest click
         self.histories: dict[int, list[int]] = {}
         self.now = 0.0  # of the newest click
 
@@ -52,17 +57,49 @@ class StreamState:
             return
         self.now = float(clicks.times[-1])
         self._note_first(clicks)
+        self.last[clicks.items] = clicks.times
         self.views.add(clicks.items, clicks.times)
         for user, item in zip(clicks.users.tolist(), clicks.items.tolist(), strict=True):
-            history = self.histories.setdefault(user, [])
+            history = self.histories.pop(user, [])
             history.append(item)
             del history[:-HISTORY]
+            self.histories[user] = history  # at the end: who read last
+        while len(self.histories) > READERS:
+            del self.histories[next(iter(self.histories))]
         self._follow(clicks.follows)
+
+    def grow(self, articles: Articles) -> None:
+        """Know these `articles` from now on: those known so far, described as they are now, and more behind them.
+
+        A category that was unknown at the start stays so.
+        """
+        more = len(articles.category) - self.size
+        if more > 0:
+            for counts in (self.views, self.follows):
+                counts.grow(more)
+            self.contexts.grow(more, len(self.contexts.sums[0]) // self.size)
+            self.first = np.pad(self.first, (0, more), constant_values=np.inf)
+            self.last = np.pad(self.last, (0, more), constant_values=-np.inf)
+            self.size += more
+        known = articles.category < self.categories
+        self.articles = Articles(np.where(known, articles.category, 0), articles.created)
+
+    def alive(self, items: Ints, now: float, life: float) -> npt.NDArray[np.bool_]:
+        """Which of `items` (A,) came out, or were read, in the last `life` seconds before `now`."""
+        newest = np.fmax(self.last[items], self.articles.created[items])  # NaN is unknown
+        alive: npt.NDArray[np.bool_] = newest >= now - life
+        return alive
+
+    def history(self, requests: Requests, row: int) -> Sequence[int] | Ints:
+        """What the reader of a request had read, oldest first."""
+        if requests.histories is not None:
+            return requests.histories[row][-HISTORY:]
+        return self.histories.get(int(requests.users[row]), ())
 
     def places(self, context: Ints, earlier: list[Ints]) -> Ints:
         """Where the counts of each context begin in `contexts`, shape (K + 2, n), for sessions `earlier` (n)."""
-        depth = np.minimum([len(each) for each in earlier], DEPTHS) - 1
-        whole = np.concatenate([context, [depth, self.articles.category[last_of(earlier)]]])
+        depth = np.clip([len(each) - 1 for each in earlier], 0, DEPTHS - 1)
+        whole = np.concatenate([context, [depth, self.articles.category_of(last_of(earlier))]])
         places: Ints = (self.bases[:, None] + whole) * self.size
         return places
 

@@ -6,7 +6,7 @@ B users, L history, S items seen, N items.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,11 @@ class KeyIndex:
         return np.where(self.keys[place] == keys, self.codes[place], np.int32(-1))
 
 
+def no_times() -> npt.NDArray[np.uint32]:
+    """For nobody."""
+    return np.empty((0, 0), dtype=np.uint32)
+
+
 @dataclass(frozen=True)
 class TowerInputs:
     """Inputs of the user tower, and every item that the users have seen. Rows are aligned right: newest last."""
@@ -58,6 +63,7 @@ class TowerInputs:
     age: npt.NDArray[np.float32]  # (B, L) log1p(days before `now`)
     user: npt.NDArray[np.int64]  # (B, 2) hashed buckets
     seen: npt.NDArray[np.int32]  # (B, S) item codes, -1 is padding
+    time: npt.NDArray[np.uint32] = field(default_factory=no_times)  # (B, L) seconds since 1970; no tower looks at it
 
 
 def tower_inputs(
@@ -99,6 +105,7 @@ def tower_inputs(
         age=np.ascontiguousarray(age[:, -recent:]),
         user=user_buckets(user_ids, buckets),
         seen=seen,
+        time=_scatter(np.uint32(0), rows, column, events["timestamp"], seen.shape)[:, -recent:],
     )
 
 

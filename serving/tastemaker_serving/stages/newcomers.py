@@ -105,7 +105,7 @@ def _before(
     width = max(inputs.history.shape[1], *(events[row] + len(stand_ins) for row, stand_ins in before.items()))
     more = ((0, 0), (int(width) - inputs.history.shape[1], 0))
     history = np.pad(inputs.history, more, constant_values=-1)
-    preference, age = np.pad(inputs.preference, more), np.pad(inputs.age, more)
+    preference, age, time = np.pad(inputs.preference, more), np.pad(inputs.age, more), np.pad(inputs.time, more)
     implied: Mask = np.zeros(history.shape, dtype=bool)
     for row, stand_ins in before.items():
         if not stand_ins:
@@ -115,7 +115,7 @@ def _before(
         preference[row, places] = [one.preference for one in stand_ins]
         age[row, places] = age[row, -events[row]] if events[row] else 0.0
         implied[row, places] = [one.preference < SAID for one in stand_ins]
-    widened = replace(inputs, history=history, preference=preference, age=age)
+    widened = replace(inputs, history=history, preference=preference, age=age, time=time)
     return widened, np.where(implied, np.float32(0), preference)
 
 

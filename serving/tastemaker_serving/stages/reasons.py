@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tastemaker.candidates import CONTENT, EXPLORE, ITEM_TO_ITEM, POPULAR, TRENDING, Codes, Floats
+from tastemaker.candidates import CONTENT, EXPLORE, ITEM_TO_ITEM, POPULAR, STREAM, TRENDING, Codes, Floats
 from tastemaker_serving.models import Personal
 
 
@@ -36,8 +36,8 @@ def reason(source: int, because: int, segment: str | None, titles: Sequence[str]
     """
     if source == POPULAR:
         return f"Popular in {segment}" if segment else "Popular with everybody"
-    if source == TRENDING:
-        return "Trending now"
+    if source in {TRENDING, STREAM}:
+        return "Trending now" if source == TRENDING else "Read now"
     if source == EXPLORE:
         return "Something new"
     if because >= 0:

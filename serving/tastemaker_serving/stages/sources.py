@@ -17,7 +17,7 @@ from time import perf_counter
 
 from tastemaker.candidates import SOURCES
 from tastemaker.config import Sources as Budgets
-from tastemaker.errors import InvalidInput
+from tastemaker.errors import InvalidInput, Unavailable
 from tastemaker.retrieval import Heard, Source, Wanted
 from tastemaker_serving import models
 
@@ -44,6 +44,8 @@ class Round:
             self.at = source, perf_counter()
             try:
                 self.heard[source] = sources[source](wanted, lengths[source])
+            except Unavailable as error:
+                log.info("source %s: %s", SOURCES[source], error)
             except Exception:
                 log.exception("source %s failed", SOURCES[source])
 

@@ -7,14 +7,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tastemaker.clickstream import replay
 from tastemaker.clickstream.clicks import Clicks, Requests
 from tastemaker.clickstream.decay import Ints
 from tastemaker.clickstream.log import ClickLog, read
 from tastemaker.clickstream.ranker import StreamRanker, StreamRecipe
+from tastemaker.clickstream.replay import StreamModel
 from tastemaker.clickstream.state import StreamState
 from tastemaker.errors import InvalidInput, NotFound
 from tastemaker_training.quality import clicks
-from tastemaker_training.quality.clicks_models import MODELS, StreamModel
+from tastemaker_training.quality.clicks_models import MODELS
 
 START = 1_506_826_800  # a full hour
 HOUR, DAY = 3600, 86_400
@@ -89,20 +91,20 @@ def cut_at_the_hour(time: float) -> float:
 
 @pytest.mark.parametrize(("delay", "cut"), [(60.0, cut_in_seconds), ("hour", cut_at_the_hour)])
 def test_models_know_all_clicks_up_to_the_delay_and_none_after(
-    tmp_path: Path, delay: clicks.Delay, cut: Callable[[float], float]
+    tmp_path: Path, delay: replay.Delay, cut: Callable[[float], float]
 ) -> None:
     log, witness = read(write(tmp_path, stream(hours=8))), Witness()
-    clicks.replay(log, witness, delay, silent)
+    replay.replay(log, witness, delay, silent)
     for requests, known, absorbed in witness.seen:
         times = log.times[requests.ids]
         assert known <= cut(times.min())
-        assert absorbed >= (log.times <= cut(times.max() - clicks.TICK)).sum()
+        assert absorbed >= (log.times <= cut(times.max() - replay.TICK)).sum()
 
 
 def test_a_request_carries_its_session_however_new(tmp_path: Path) -> None:
     log = read(write(tmp_path, [("u", "s", 1, 0), ("u", "s", 2, 5), ("v", "t", 9, 6), ("u", "s", 3, 30)]))
     witness = Witness()
-    clicks.replay(log, witness, 60.0, silent)
+    replay.replay(log, witness, 60.0, silent)
     earlier = [log.earlier(click).tolist() for requests, *_ in witness.seen for click in requests.ids.tolist()]
     codes = {article: code for code, article in enumerate([1, 2, 9, 3])}
     assert earlier == [[codes[1]], [codes[1], codes[2]]]
@@ -133,18 +135,18 @@ def test_the_future_changes_no_prediction(tmp_path: Path, name: str) -> None:
     for folder, each in (("a", rows), ("b", others)):
         log = read(write(tmp_path / folder, each))
         # Article codes go by first mention, which is long before the turn.
-        asked, found = clicks.replay(log, made(name, log), 60.0, silent)
+        asked, found = replay.replay(log, made(name, log), 60.0, silent)
         slates.append(found[log.times[asked] < START + turn])
     assert len(slates[0])
     np.testing.assert_array_equal(slates[0], slates[1])
 
 
 @pytest.mark.parametrize("delay", [60.0, "hour"])
-def test_the_hybrid_learns_what_follows_what(tmp_path: Path, delay: clicks.Delay) -> None:
+def test_the_hybrid_learns_what_follows_what(tmp_path: Path, delay: replay.Delay) -> None:
     log = read(write(tmp_path, stream()))
     gain = {}
     for name in ("popularity", "hybrid"):
-        asked, slates = clicks.replay(log, made(name, log), delay, silent)
+        asked, slates = replay.replay(log, made(name, log), delay, silent)
         gain[name] = (slates[:, 0] == log.items[asked]).mean()
     assert gain["hybrid"] > 0.5 > gain["popularity"]
 
@@ -152,7 +154,7 @@ def test_the_hybrid_learns_what_follows_what(tmp_path: Path, delay: clicks.Delay
 @pytest.mark.parametrize("name", MODELS)
 def test_no_slate_has_what_the_session_had(tmp_path: Path, name: str) -> None:
     log = read(write(tmp_path, stream(hours=25)))
-    asked, slates = clicks.replay(log, made(name, log), 60.0, silent)
+    asked, slates = replay.replay(log, made(name, log), 60.0, silent)
     for click, slate in zip(asked.tolist(), slates.tolist(), strict=True):
         assert not set(slate) & set(log.earlier(click).tolist())
 

@@ -6,7 +6,6 @@ N articles, B requests.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 import numpy as np
 
@@ -14,24 +13,12 @@ from tastemaker.clickstream.clicks import Articles, Clicks, Requests
 from tastemaker.clickstream.decay import DecayedCounts, Doubles, Ints
 from tastemaker.clickstream.pair_counts import PairCounts
 from tastemaker.clickstream.ranker import StreamRanker, StreamRecipe
+from tastemaker.clickstream.replay import StreamModel
 from tastemaker.clickstream.state import MINUTE, StreamState
 
-PLACES = 10
 TREND = 15 * MINUTE  # half-life of popularity
 LINK = 30 * MINUTE  # half-life of transitions
 NEWEST = 500  # articles that content looks at
-
-
-class StreamModel(Protocol):
-    """Learns from clicks as they come in, and answers requests in between."""
-
-    def absorb(self, clicks: Clicks) -> None:
-        """Learn from `clicks`, which are newer than all before."""
-        ...
-
-    def rank(self, requests: Requests, places: int) -> Ints:
-        """The best articles for each request that its session has not had, shape (B, places); -1 is none."""
-        ...
 
 
 class Popularity:

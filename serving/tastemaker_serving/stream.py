@@ -1,0 +1,126 @@
+"""The candidate source `stream`: what a ranker that follows the clicks puts first, for items that live for hours.
+
+It begins to follow when it is asked for the first time, with the last days of the lake, where this process can read
+it; until it has caught up, the other sources stand alone.
+
+B users, k proposals.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from redis import Redis, RedisError
+
+from tastemaker.attributes import Attributes
+from tastemaker.candidates import SOURCES, STREAM
+from tastemaker.clickstream.follow import Asked, Follower
+from tastemaker.clickstream.ranker import StreamRecipe
+from tastemaker.config import Settings
+from tastemaker.errors import NotFound, Unavailable
+from tastemaker.events import schema
+from tastemaker.events.tail import Tail
+from tastemaker.lake import Lake
+from tastemaker.retrieval import Heard, Wanted
+from tastemaker.scenes import Scenes
+from tastemaker_serving import models
+from tastemaker_serving.overlay import Update
+
+POLL_S: Final = 0.1
+TIMEOUT_S: Final = 5.0
+BEGINS_BEFORE: Final = timedelta(days=2)
+"""How far back a new follower reads in the lake."""
+MISSED_BEFORE: Final = timedelta(minutes=10)
+"""And one that missed something, beyond the newest event it knows."""
+HOUR_S: Final = 3600.0
+
+log = logging.getLogger(__name__)
+
+
+class Stream:
+    """The source of one process.
+
+    Args:
+        items: the bundle's, in code order.
+    """
+
+    def __init__(self, settings: Settings, redis_url: str, items: pa.Table, scenes: Scenes) -> None:
+        self._settings, self._redis_url = settings, redis_url
+        self._lives = {
+            name: np.inf if scene.item_life_h is None else scene.item_life_h * HOUR_S
+            for name, scene in scenes.by_name.items()
+            if scene.sources.get(SOURCES[STREAM], 0) > 0
+        }
+        self._attributes = Attributes.of(items)
+        self._follower: Follower | None = None
+        self._caught_up = False
+        self._beginning = threading.Lock()
+
+    def propose(self, wanted: Wanted, k: int) -> Heard:
+        """What each user reads next, in the scenes that want to know.
+
+        Raises:
+            Unavailable: it has not caught up with the events.
+        """
+        follower = self._following()
+        if not self._caught_up:
+            raise Unavailable("it has not caught up with the events yet")
+        codes = np.full((len(wanted.scene), k), -1, dtype=np.int32)
+        for place, scene in enumerate(wanted.scenes):
+            rows = np.flatnonzero(wanted.scene == place)
+            if scene in self._lives and len(rows):
+                devices = [wanted.people[row].device if wanted.people else None for row in rows.tolist()]
+                asked = Asked(wanted.history[rows], wanted.time[rows], devices, self._lives[scene])
+                codes[rows] = follower.answer(asked, k)
+        return Heard(codes)
+
+    def adopt(self, update: Update) -> None:
+        """Know the items as they are now."""
+        with self._beginning:
+            self._attributes = self._attributes.changed(update.added, update.items)
+            if self._follower is not None:
+                self._follower.describe(self._attributes)
+
+    def _following(self) -> Follower:
+        with self._beginning:
+            if self._follower is None:
+                self._follower = Follower(self._attributes, self._settings.event_types, StreamRecipe())
+                threading.Thread(target=self._follow, args=[self._follower], name="stream", daemon=True).start()
+            return self._follower
+
+    def _follow(self, follower: Follower) -> None:
+        models.use_threads(1)
+        away = False
+        with Redis.from_url(self._redis_url, socket_timeout=TIMEOUT_S) as redis:
+            tail = Tail(redis, self._settings.ingest.shards)
+            while True:
+                try:
+                    self._read(tail, follower)
+                    away = False
+                except (RedisError, OSError) as error:
+                    if not away:
+                        log.warning("the events cannot be read: %s", error)
+                    away = True
+                threading.Event().wait(POLL_S)
+
+    def _read(self, tail: Tail, follower: Follower) -> None:
+        """What is new; before it what is in the lake, where this is the beginning or something was missed."""
+        records, missed = tail.read()
+        if missed or not self._caught_up:
+            follower.follow(self._from_lake(follower.now))
+        if records:
+            follower.follow(schema.to_arrow(records))
+        self._caught_up = True
+
+    def _from_lake(self, now: float) -> pa.Table:
+        since = datetime.fromtimestamp(now, UTC) - MISSED_BEFORE if now else datetime.now(UTC) - BEGINS_BEFORE
+        try:
+            return Lake(self._settings.lake).events(since)
+        except (NotFound, OSError) as error:
+            log.info("the stream is followed without the lake: %s", error)
+            return schema.to_arrow([])
