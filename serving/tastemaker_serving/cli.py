@@ -147,9 +147,7 @@ def freshness_benchmark(
 
 
 def news_benchmark(
-    path: Annotated[
-        Path, typer.Argument(help="Folder of clicks.parquet and articles.parquet, or the file of clicks.")
-    ],
+    path: Annotated[Path, typer.Argument(help="Folder of clicks.parquet and articles.parquet, or the file of clicks.")],
     sample: Annotated[int, typer.Option(min=1, help="Predictions that are asked for.")] = 20_000,
     seed: Annotated[int, typer.Option(help="Of the draw of the sample, and of the ranker alone.")] = 0,
     as_json: JSON = False,

@@ -109,7 +109,7 @@ class Stream:
                 threading.Event().wait(POLL_S)
 
     def _read(self, tail: Tail, follower: Follower) -> None:
-        """What is new; before it what is in the lake, where this is the beginning or something was missed."""
+        """What is new; before it what is in the lake, where this is the beginning, or something came and went."""
         records, missed = tail.read()
         if missed or not self._caught_up:
             follower.follow(self._from_lake(follower.now))

@@ -52,12 +52,12 @@ class StreamState:
         self.now = 0.0  # of the newest click
 
     def absorb(self, clicks: Clicks) -> None:
-        """Learn from `clicks`, which are newer than all before."""
+        """Learn from `clicks`, oldest first; some may come late."""
         if len(clicks.items) == 0:
             return
-        self.now = float(clicks.times[-1])
+        self.now = max(self.now, float(clicks.times[-1]))
         self._note_first(clicks)
-        self.last[clicks.items] = clicks.times
+        np.maximum.at(self.last, clicks.items, clicks.times)
         self.views.add(clicks.items, clicks.times)
         for user, item in zip(clicks.users.tolist(), clicks.items.tolist(), strict=True):
             history = self.histories.pop(user, [])

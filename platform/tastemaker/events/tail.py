@@ -32,10 +32,10 @@ class Tail:
         self._redis = redis
         self._name = uuid.uuid4().hex
         self._after = [BEGINNING] * shards
-        self._entries: list[int | None] = [None] * shards  # ever added up to there; None until it is known
+        self._entries = [0] * shards  # ever added up to there
 
     def read(self) -> tuple[list[Record], bool]:
-        """The events that came in since the last call, at first all that are there; and whether some were missed."""
+        """The events that came in since the last call, at first all there are; and whether others came and went."""
         records: list[Record] = []
         missed = False
         with self._redis.pipeline(transaction=False) as pipe:
@@ -69,15 +69,17 @@ class Tail:
         counted, last = self._entries[shard], info["last-generated-id"].decode()
         if _place(last) < _place(self._after[shard]):
             return self._begin_again(shard)
+        if not info["length"]:
+            self._after[shard] = last
         if last != self._after[shard]:  # more has come, or lies there
-            self._entries[shard] = None if counted is None else counted + read
+            self._entries[shard] += read
             return False
         self._entries[shard] = info["entries-added"]
-        return counted is not None and counted + read < info["entries-added"]
+        return counted + read < self._entries[shard]
 
     def _begin_again(self, shard: int) -> bool:
         was_further = self._after[shard] != BEGINNING
-        self._after[shard], self._entries[shard] = BEGINNING, None
+        self._after[shard], self._entries[shard] = BEGINNING, 0
         return was_further
 
 

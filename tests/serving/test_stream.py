@@ -1,0 +1,153 @@
+"""The source `stream` on a real Redis and a real lake."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+
+from tastemaker import columns
+from tastemaker.candidates import SOURCES, STREAM
+from tastemaker.catalogue.tables import as_items
+from tastemaker.config import Settings
+from tastemaker.errors import Unavailable
+from tastemaker.events import schema, stream
+from tastemaker.features.tower_inputs import KeyIndex
+from tastemaker.lake import Lake
+from tastemaker.retrieval import Wanted
+from tastemaker.scenes import Scene, Scenes
+from tastemaker.types import Event, Item
+from tastemaker_serving.overlay import Update
+from tastemaker_serving.stream import Stream
+
+NOW = datetime.now(UTC)
+ITEMS = as_items(
+    pa.table(
+        {
+            columns.ITEM_ID: [f"i{code}" for code in range(30)],
+            columns.TITLE: [f"Item {code}" for code in range(30)],
+            columns.CATEGORIES: [[f"c{code % 3}"] for code in range(30)],
+        }
+    )
+)
+SCENES = Scenes(
+    {
+        "home": Scene(sources={"two-tower": 1.0}),
+        "news": Scene(sources={SOURCES[STREAM]: 1.0}, model="retrieval", item_life_h=24),
+    }
+)
+
+
+def click(number: int, user: str, item: int, ago_s: float) -> Event:
+    return Event(f"e{number}", user, f"i{item}", "click", NOW - timedelta(seconds=ago_s))
+
+
+def walks(first: int = 0, ago_s: float = 5000.0) -> list[Event]:
+    """Forty readers, each of whom reads an article and the one after it."""
+    return [
+        click(first + 2 * reader + step, f"u{first + reader}", reader % 10 + step, ago_s - 40 * reader - step)
+        for reader in range(40)
+        for step in range(2)
+    ]
+
+
+def wanted(*histories: Sequence[int], scene: str = "news") -> Wanted:
+    rows, length = len(histories), max(map(len, histories))
+    codes = np.full((rows, length), -1, dtype=np.int32)
+    for row, history in enumerate(histories):
+        codes[row, length - len(history) :] = history
+    nothing, zero = np.empty((rows, 0), dtype=np.int32), np.zeros(rows, dtype=np.int32)
+    return Wanted(
+        nothing.astype(np.float32),
+        codes,
+        np.ones(codes.shape, dtype=np.float32),
+        zero - 1,
+        nothing,
+        nothing,
+        zero,
+        zero,
+        scenes=[scene],
+        time=np.full(codes.shape, int(NOW.timestamp()), dtype=np.uint32),
+    )
+
+
+def publish(redis_url: str, settings: Settings, events: Sequence[Event]) -> None:
+    async def send() -> None:
+        async with AsyncRedis.from_url(redis_url) as redis:
+            await stream.publish(redis, events, settings.ingest.shards)
+
+    asyncio.run(send())
+
+
+def proposed(source: Stream, asked: Wanted, until: Callable[[list[int]], bool] = bool) -> list[int]:
+    """What is proposed to the first user, when it is as it should be."""
+    for _ in range(200):
+        try:
+            codes = source.propose(asked, len(ITEMS)).proposed[0]
+            found: list[int] = codes[codes >= 0].tolist()
+            if until(found):
+                return found
+        except Unavailable:
+            pass
+        time.sleep(0.05)
+    pytest.fail("it never came")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path)
+
+
+def test_it_proposes_what_is_read_after_what_the_session_has_read(redis_url: str, settings: Settings) -> None:
+    publish(redis_url, settings, walks())
+    source = Stream(settings, redis_url, ITEMS, SCENES)
+    assert proposed(source, wanted([4]))[0] == 5
+    assert (source.propose(wanted([4], scene="home"), 5).proposed == -1).all(), "another scene did not ask"
+
+
+def test_what_has_left_the_stream_is_found_in_the_lake(redis_url: str, settings: Settings) -> None:
+    old, new = walks(), walks(1000, 1700.0)
+    lake = Lake(settings.lake)
+    lake.append_events(schema.to_arrow(schema.records_of(old)))
+    source = Stream(settings, redis_url, ITEMS, SCENES)
+    assert proposed(source, wanted([4]))[0] == 5
+
+    publish(redis_url, settings, [click(5000 + reader, f"v{reader}", 20, 90) for reader in range(9)])
+    proposed(source, wanted([4]), lambda found: 20 in found)
+    lake.append_events(schema.to_arrow(schema.records_of([click(6000 + n, f"w{n}", 21, 50) for n in range(9)])))
+    lost = walks(2000, 1600.0)
+    publish(redis_url, settings, lost)
+    with Redis.from_url(redis_url) as redis:
+        for shard in range(settings.ingest.shards):
+            redis.xtrim(stream.stream_key(shard), maxlen=0)
+    publish(redis_url, settings, new)
+    proposed(source, wanted([4]), lambda found: 21 in found)
+
+
+def test_an_event_that_comes_twice_counts_once(redis_url: str, settings: Settings) -> None:
+    twice = [click(1, "a", 7, 10)] * 50 + [click(2 + n, f"b{n}", 8, 9) for n in range(5)]
+    publish(redis_url, settings, twice)
+    source = Stream(settings, redis_url, ITEMS, SCENES)
+    found = proposed(source, wanted([]), lambda found: {7, 8} <= set(found))
+    assert found.index(8) < found.index(7)
+
+
+def test_new_items_are_proposed_once_they_are_read(redis_url: str, settings: Settings) -> None:
+    publish(redis_url, settings, walks())
+    source = Stream(settings, redis_url, ITEMS, SCENES)
+    proposed(source, wanted([4]))
+    added = ["new"]
+    index = KeyIndex.of(ITEMS[columns.ITEM_ID].to_pylist()).extended(added, 30)
+    item = Item("new", "New", categories=("c1",))
+    source.adopt(Update(added, {30: item}, np.array([30]), None, np.empty(0, np.int32), index))
+    events = [Event(f"n{n}", f"n{n}", "new", "click", NOW - timedelta(seconds=5)) for n in range(20)]
+    publish(redis_url, settings, events)
+    proposed(source, wanted([4]), lambda found: 30 in found)
