@@ -45,8 +45,8 @@ ATTEMPTS: Final = 50
 POLL_S: Final = 0.005
 TIMEOUT_S: Final = 30.0
 LONGEST_S: Final = 900.0
-DEVICE: Final = ("device", "click_device", "deviceGroup", "click_deviceGroup")
-"""Columns of the log that may say what an event's `device` says."""
+DEVICE: Final = ("device", "deviceGroup", "os")
+"""Columns of the log that say what an event's `device` says."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,8 @@ class Replay:
         self.served_from: Counter[str] = Counter()
         self.degraded = 0
         self._item_ids = {_item(code): code for code in range(len(log.articles.category))}
-        name = next((name for name in log.context_names if name in DEVICE), None)
-        self._devices = None if name is None else log.context[log.context_names.index(name)]
+        told = [row for row, name in enumerate(log.context_names) if name.removeprefix("click_") in DEVICE]
+        self._devices = log.context[told]
 
     async def run(self, asked: Ints) -> tuple[Ints, Ints]:
         """Post everything up to the last of `asked`, and ask for these on the way.
@@ -225,7 +225,7 @@ class Replay:
         )
 
     def _device(self, click: int) -> str | None:
-        return None if self._devices is None else f"device-{self._devices[click]}"
+        return "/".join(map(str, self._devices[:, click].tolist())) or None
 
 
 def _rounds(log: ClickLog, asked: Ints) -> Iterator[Round]:
