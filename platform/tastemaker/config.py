@@ -63,7 +63,11 @@ class Edge(Section):
         None, gt=0, description="requests per second of one key at one edge process; bursts of one second's worth"
     )
     max_body_bytes: int = Field(1 << 20, ge=1024, description="a larger body is refused with 413")
-    deadline_ms: int = Field(800, ge=1, description="after this the answer falls one step of the ladder")
+    deadline_ms: int = Field(
+        800,
+        ge=1,
+        description="of an answer; where the models take nine tenths of it, it falls a step of the ladder",
+    )
     cache_ttl_s: int = Field(300, ge=0, description="life of a cached slate; 0 switches the cache off")
     stale_ttl_s: int = Field(86_400, ge=0, description="how long an old slate may still serve as a fallback")
     batch: MicroBatch = MicroBatch()

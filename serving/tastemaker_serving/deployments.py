@@ -46,7 +46,6 @@ from tastemaker_serving.stream import Stream
 from tastemaker_serving.tracing import trace_of
 
 HEALTH_PATH = "/healthz"
-HEALTH_TIMEOUT_S = 2.0
 
 
 class CandidateGenerator:
@@ -134,6 +133,7 @@ class Recommender:
         self._was_whole = False
         self._funnel, self._scenes = settings.serving.funnel, scenes.load(settings)
         ranks, ping = hops.of_ray(ranker) if ranker else hops.of_kserve(settings, model_version)
+        guarded = hops.guarded(ranks, ping, sizes.ranker.timeout_ms)
         self._pings: dict[str, Callable[[], Awaitable[bool]]] = {
             "candidates": candidate_generator.ping.remote,
             "ranker": ping,
@@ -146,7 +146,7 @@ class Recommender:
         )
         self._steps = Steps(
             generate=lambda asked: self._generate(candidate_generator, asked, sizes.candidate_generator.timeout_ms),
-            rank=lambda asked: hops.bounded(ranks(asked, self._overlay.roster), sizes.ranker.timeout_ms),
+            rank=lambda asked: guarded(asked, self._overlay.roster),
         )
 
     @property
@@ -234,7 +234,7 @@ class Recommender:
         Without the ranker slates are in retrieval order, so that is no outage; but a bundle whose ranker never came up
         was never whole, and must not be taken for ready.
         """
-        pings = (hops.bounded(ping(), HEALTH_TIMEOUT_S * 1e3) for ping in self._pings.values())
+        pings = (hops.bounded(ping(), hops.PING_MS) for ping in self._pings.values())
         found = await asyncio.gather(*pings, return_exceptions=True)
         state = {name: "ok" if answer is True else "away" for name, answer in zip(self._pings, found, strict=True)}
         body = json.dumps({"model_version": self._version, **state})

@@ -12,9 +12,14 @@ from ray.serve.handle import DeploymentHandle
 
 from tastemaker import config
 from tastemaker.errors import Unavailable
+from tastemaker_serving.edge.breaker import Breaker
 from tastemaker_serving.overlay import Parcel, Roster, without_strangers
 from tastemaker_serving.pipeline import ToRank
 from tastemaker_serving.stages.rank import Ranked
+
+PAUSE_S = 0.1
+"""From a failure to the first ping, and between pings: one late answer shall not leave many slates unranked."""
+PING_MS = 2000.0
 
 T = TypeVar("T")
 Rank = Callable[[ToRank, Roster], Awaitable[Ranked]]
@@ -34,6 +39,25 @@ def of_kserve(settings: config.Settings, model_version: str) -> tuple[Rank, Ping
     budget_s = settings.serving.deployments.ranker.timeout_ms / 1e3
     remote = RemoteRanker(settings.ranking, model_version, settings.serving.funnel.ranked, budget_s)
     return lambda asked, roster: remote.rank(without_strangers(asked, roster)), remote.ready
+
+
+def guarded(ranks: Rank, ping: Ping, budget_ms: float) -> Rank:
+    """`ranks` within its budget. When it failed it is not asked again before it answers a ping.
+
+    A ranker that is away would else cost every batch the whole budget, and those that wait behind it their deadline.
+    """
+    breaker = Breaker("the ranker", lambda: _answered(ping), (Unavailable,), threshold=1, pause_s=PAUSE_S)
+
+    async def rank(asked: ToRank, roster: Roster) -> Ranked:
+        with breaker:
+            return await bounded(ranks(asked, roster), budget_ms)
+
+    return rank
+
+
+async def _answered(ping: Ping) -> None:
+    if not await bounded(ping(), PING_MS):
+        raise Unavailable("the ranker is not ready")
 
 
 async def bounded(response: Awaitable[T], budget_ms: float) -> T:
