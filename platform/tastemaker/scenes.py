@@ -174,6 +174,13 @@ class Scene(Section):
         moment = datetime.fromtimestamp(now, UTC)
         return tuple(rule for rule in self.rules if rule.holds(moment))
 
+    def begins_alike(self, rules: Sequence[Rule]) -> bool:
+        """Whether a shorter slate is the beginning of a longer one while these rules are in force.
+
+        Re-ranking chooses item by item. What looks ahead is chance, and an item that is kept for a later place.
+        """
+        return not self.explore.share and not any(isinstance(rule, Pin) for rule in rules)
+
     @field_validator("sources")
     @classmethod
     def _shares_fit(cls, shares: dict[str, float]) -> dict[str, float]:

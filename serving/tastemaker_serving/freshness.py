@@ -40,6 +40,11 @@ class Seen(msgspec.Struct):
     served_from: str
     degraded: list[str]
 
+    @property
+    def story(self) -> str:
+        """Where it came from, and what it had to do without."""
+        return f"came from {self.served_from}" + (f", without {', '.join(self.degraded)}" if self.degraded else "")
+
     def lacks(self, item_id: str) -> bool:
         """Whether the slate shows that the event of the item is known."""
         known = self.served_from in PERSONAL and "cache" not in self.degraded
@@ -99,22 +104,25 @@ def result_of(took_ms: Sequence[float]) -> Freshness:
 
 async def _try(session: aiohttp.ClientSession, user_id: str, api_key: str | None) -> float:
     """Milliseconds from the event's posting to the changed slate's arrival."""
-    watched = ""
+    last: Seen | None = None
 
     async def kept() -> bool:
-        nonlocal watched
-        slate = await _slate(session, user_id)
-        if slate is None or slate.served_from != "cache" or not slate.items:
-            return False
-        watched = slate.items[0].item_id
-        return True
+        nonlocal last
+        last = await _slate(session, user_id)
+        return last is not None and last.served_from == "cache" and bool(last.items)
 
     async def changed() -> bool:
         slate = await _slate(session, user_id)
         return slate is not None and slate.lacks(watched)
 
-    if not await _until(kept):
-        raise Unavailable(f"no slate of {user_id} was kept in the cache", "See the logs; the machine may be overloaded")
+    if not await _until(kept) or last is None:
+        # One that had to do without something is not kept, so that the next is whole again.
+        told = "none came at all" if last is None else f"the last one {last.story}"
+        raise Unavailable(
+            f"no slate of {user_id} was kept in the cache within {LONGEST_S:g} s: {told}",
+            "Ask for fewer meanwhile with --rate, or on a machine with less to do",
+        )
+    watched = last.items[0].item_id
     event = {"user_id": user_id, "item_id": watched, "event_type": "rating", "value": 5.0}
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     started = time.perf_counter()

@@ -29,7 +29,7 @@ LIFE_S: Final = 3900
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which requests shall find their slates: those of `scene` for `n` items, on one of `devices`."""
+    """Which requests shall find their slates: those of `scene` for `n` items, or fewer, on one of `devices`."""
 
     scene: str
     n: int
@@ -103,12 +103,13 @@ class PrecomputeWorker:
             for start in range(0, len(queries), BATCH)
             for slate in self._recommender.slates(queries[start : start + BATCH])
         ]
-        kept, in_force = 0, stamp(self._scene.in_force(time.time()))
+        kept, rules = 0, self._scene.in_force(time.time())
+        any_length = self._scene.begins_alike(rules)
         with self._redis.pipeline(transaction=False) as pipe:
             for query, slate in zip(queries, slates, strict=True):
                 if len(slate.item_ids) < wanted.n:
                     continue  # the edge tops it up with what it alone knows
-                variant = variant_of(self._version, query, rules=in_force)
+                variant = variant_of(self._version, query, rules=stamp(rules), any_length=any_length)
                 entry = self._entry(epochs[query.user_id], slate)
                 pipe.set(slate_key(query.user_id, variant), encode_entry(entry), ex=max(LIFE_S, wanted.keep_s))
                 kept += 1

@@ -48,7 +48,7 @@ def main(
     """Break, mend, and print which steps of the ladder served. Exit code 1 when a request failed."""
     with tempfile.TemporaryDirectory(prefix="tastemaker-chaos-") as scratch, serving(home or Path(scratch)) as stack:
         told = asyncio.run(_rehearse(stack, rate, seconds))
-    CONSOLE.print(table_of(told))
+        CONSOLE.print(table_of(told))
     failures = [f"{name}: {words}" for name, tally in told.items() for words in tally.failures]
     CONSOLE.print("\n".join(failures) or "not one request failed")
     raise typer.Exit(1 if failures else 0)
@@ -74,7 +74,7 @@ def serving(home: Path) -> Iterator[Stack]:
         _until_ranked()
         yield Stack(psutil.Process(process.pid), home, embedded.connect_url(config.load()))
     finally:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)  # a shell's background jobs ignore SIGINT
         process.wait(120)
 
 

@@ -32,7 +32,10 @@ class FakeEdge:
         rung = "cache" if user in self.kept else "ranked"
         self.kept.add(user)
         items = [{"item_id": self.first.get(user, "old")}, {"item_id": "second"}]
-        slate = {"request_id": "r", "items": items, "model_version": "m", "served_from": rung, "degraded": []}
+        if user == "unranked":
+            rung = "candidates"
+        degraded = ["ranker", "source:als"] if user == "unranked" else []
+        slate = {"request_id": "r", "items": items, "model_version": "m", "served_from": rung, "degraded": degraded}
         return web.json_response(slate)
 
     async def event(self, request: web.Request) -> web.Response:
@@ -91,6 +94,18 @@ async def test_an_event_that_is_not_accepted_ends_the_benchmark(edge: tuple[Fake
 
     with pytest.raises(Unavailable, match="503"):
         await measure(Crowd(url, ["other"], {}, None), 10, ["ann"], lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("user", "why"),
+    [("unranked", "the last one came from candidates, without ranker, source:als"), ("refused", "none came at all")],
+)
+async def test_a_slate_that_is_never_kept_says_what_it_lacked(
+    edge: tuple[FakeEdge, str], monkeypatch: pytest.MonkeyPatch, user: str, why: str
+) -> None:
+    monkeypatch.setattr(freshness, "LONGEST_S", 0.1)
+    with pytest.raises(Unavailable, match=f"no slate of {user} was kept in the cache within 0.1 s: {why}"):
+        await measure(Crowd(edge[1], ["other"], {}, None), 10, [user], lambda _: None)
 
 
 async def test_a_crowd_that_is_not_served_is_no_load(edge: tuple[FakeEdge, str]) -> None:

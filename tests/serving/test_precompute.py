@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -37,7 +38,7 @@ async def test_a_precomputed_slate_is_a_cache_hit_until_the_users_next_event(
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://edge") as client:
 
-            async def slate(n: int = 5, device: str | None = None) -> dict[str, object]:
+            async def slate(n: int = 5, device: str | None = None) -> dict[str, Any]:
                 wanted = {"n": n} | ({"device": device} if device else {})
                 answer = await client.get(f"/v1/users/{user}/recommendations", params=wanted)
                 answer.raise_for_status()
@@ -49,7 +50,10 @@ async def test_a_precomputed_slate_is_a_cache_hit_until_the_users_next_event(
                 found = await slate(device=device)
                 assert (found["served_from"], found["degraded"]) == ("cache", [])
                 assert found["model_version"] == "tastemaker/7"
-            assert (await slate(n=4))["served_from"] != "cache"
+            whole, shorter = await slate(), await slate(n=4)
+            assert shorter["served_from"] == "cache"
+            assert shorter["items"] == whole["items"][:4]
+            assert (await slate(n=6))["served_from"] != "cache"
 
             record = np.array([(key_of("item-1"), int(clock), 1.0)], trail.RECORD)
             with Redis.from_url(redis_url) as redis:

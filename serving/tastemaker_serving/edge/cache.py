@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import NamedTuple
 
 import msgspec
 import xxhash
+from msgspec import structs
 from redis.asyncio import Redis
 
 from tastemaker.config import MicroBatch
@@ -71,19 +72,20 @@ class SlateCache:
         self._clock = clock
         self._reads = Batcher(self._mget, READS)
 
-    async def read(self, user_id: str, variant: str, scene: str, ttl_s: int) -> Found:
-        """The user's epoch, the entry of `variant`, and what `scene` showed the user lately."""
+    async def read(self, user_id: str, variants: Sequence[str], scene: str, ttl_s: int, n: int) -> Found:
+        """The user's epoch, the best entry of `variants`, cut to `n` items, and what `scene` showed the user lately.
+
+        A fresh entry is better than one that is not, then a newer one. One that was computed ahead of requests, and is
+        shorter than `n`, is none.
+        """
         if not ttl_s:
             return Found()
         self._breaker.check()
-        keys = epoch_key(user_id), slate_key(user_id, variant), shown_key(user_id, scene)
-        epoch_blob, blob, shown = await self._reads.ask(keys)
+        keys = (epoch_key(user_id), shown_key(user_id, scene), *(slate_key(user_id, variant) for variant in variants))
+        epoch_blob, shown, *blobs = await self._reads.ask(keys)
         epoch = int(epoch_blob or 0)
-        entry = _entry(blob)
-        if entry is None:
-            return Found(epoch, shown=shown)
-        age_s = self._clock() - entry.created
-        return Found(epoch, entry, entry.epoch == epoch and age_s < (entry.life_s or ttl_s), shown)
+        found = [self._found(epoch, entry, shown, ttl_s) for blob in blobs if (entry := _entry(blob, n)) is not None]
+        return max(found, key=_merit, default=Found(epoch, shown=shown))
 
     async def close(self) -> None:
         """Break off the reads under way."""
@@ -103,28 +105,40 @@ class SlateCache:
                     pipe.set(slate_key(user_id, variant), encode_entry(entry), ex=life)
                 await pipe.execute()
 
-    async def _mget(self, asked: list[tuple[str, str, str]]) -> list[tuple[bytes | None, ...]]:
+    def _found(self, epoch: int, entry: Entry, shown: bytes | None, ttl_s: int) -> Found:
+        age_s = self._clock() - entry.created
+        return Found(epoch, entry, entry.epoch == epoch and age_s < (entry.life_s or ttl_s), shown)
+
+    async def _mget(self, asked: list[tuple[str, ...]]) -> list[tuple[bytes | None, ...]]:
         with self._breaker:
-            blobs = await self._redis.mget(chain.from_iterable(asked))
-        return list(zip(blobs[::3], blobs[1::3], blobs[2::3], strict=True))
+            blobs = iter(await self._redis.mget(chain.from_iterable(asked)))
+        return [tuple(islice(blobs, len(keys))) for keys in asked]
 
 
-def variant_of(model_version: str, query: Query, page: int = 0, rules: str = "") -> str:
+def variant_of(model_version: str, query: Query, page: int = 0, rules: str = "", *, any_length: bool = False) -> str:
     """A short name for everything, other than the user, that a slate depends on: another model's slates are not met.
 
     Args:
         rules: `scenes.stamp` of those in force.
+        any_length: of slates whose beginnings serve requests for fewer items, too (`Scene.begins_alike`).
     """
-    person = query.device or "", query.country or ""
-    parts = (model_version, query.scene, *person, str(query.n), str(page), rules, *sorted(set(query.exclude)))
+    person, length = (query.device or "", query.country or ""), "" if any_length else str(query.n)
+    parts = (model_version, query.scene, *person, length, str(page), rules, *sorted(set(query.exclude)))
     return xxhash.xxh3_64_hexdigest("\0".join(parts).encode())
 
 
-def _entry(blob: bytes | None) -> Entry | None:
+def _merit(found: Found) -> tuple[bool, float]:
+    return found.fresh, found.entry.created if found.entry is not None else 0.0
+
+
+def _entry(blob: bytes | None, n: int) -> Entry | None:
     """None also for an entry that another version wrote in another form."""
     if blob is None:
         return None
     try:
-        return _decode(blob)
+        entry = _decode(blob)
     except msgspec.DecodeError:
         return None
+    if entry.request_id or len(entry.items) == n:
+        return entry
+    return structs.replace(entry, items=entry.items[:n]) if len(entry.items) > n else None

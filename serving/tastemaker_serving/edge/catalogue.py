@@ -56,8 +56,8 @@ async def delete_item(request: Request) -> Response:
 
 
 async def _change(edge: Edge, items: Mapping[str, Item | None]) -> Response:
-    with edge.redis_breaker:
-        version = await log.publish(edge.redis, items)
+    with edge.patient.breaker:
+        version = await log.publish(edge.patient.redis, items)
     # This process knows at once, the others see it at their next look.
     await edge.shelves.apply([log.Change(version, item_id, item) for item_id, item in items.items()])
     return json_answer(Changed(list(items), version), status=202)

@@ -78,8 +78,8 @@ async def get_request(request: Request) -> Response:
     request_id: str = request.path_params["request_id"]
     if not REQUEST_ID.fullmatch(request_id):
         raise InvalidInput(f"{request_id!r:.80} is no request id", _BAD.remedy)
-    with edge.redis_breaker:
-        decision = await recent.find(edge.redis, request_id)
+    with edge.patient.breaker:
+        decision = await recent.find(edge.patient.redis, request_id)
     if decision is None:
         raise NotFound(f"no recent decision of request {request_id!r}", _NONE.remedy)
     shelf = edge.shelves.current

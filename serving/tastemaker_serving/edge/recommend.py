@@ -40,6 +40,8 @@ class Place(NamedTuple):
     """What a slate is kept as: its variant, the page that it is, and the version of the model that is to make it."""
 
     variant: str
+    ahead: str | None
+    """The variant of a slate that was computed ahead of requests, of which this one is the beginning."""
     page: int
     version: str
 
@@ -86,8 +88,8 @@ async def _decide(
     watch = Stopwatch()
     target = edge.colours.target_of(query.user_id)
     hard = edge.standing(query.scene)
-    place = Place(variant_of(target.version, query, page, hard.stamp if hard is not None else ""), page, target.version)
-    found = await _look_up(edge, watch, query, place.variant, force_refresh=force_refresh)
+    place = _place(edge, query, page, target.version, hard)
+    found = await _look_up(edge, watch, query, place, force_refresh=force_refresh)
     entry = found.entry
     if entry is not None and found.fresh and not force_refresh and _is_whole(edge, entry):
         composed = Composed("cache", entry.items, entry.model_version, origin=entry.request_id)
@@ -152,10 +154,19 @@ def seen_items(shelf: Shelf, trail: Trail) -> set[str]:
     return {shelf.item_ids[code] for code in shelf.codes_of(trail["item"]).tolist() if code >= 0}
 
 
-async def _look_up(edge: Edge, watch: Stopwatch, query: wire.Query, variant: str, *, force_refresh: bool) -> Found:
+def _place(edge: Edge, query: wire.Query, page: int, version: str, hard: Standing | None) -> Place:
+    stamp = hard.stamp if hard is not None else ""
+    ahead = None
+    if page == 0 and hard is not None and hard.begins_alike:
+        ahead = variant_of(version, query, rules=stamp, any_length=True)
+    return Place(variant_of(version, query, page, stamp), ahead, page, version)
+
+
+async def _look_up(edge: Edge, watch: Stopwatch, query: wire.Query, place: Place, *, force_refresh: bool) -> Found:
     found: Found | None = None
+    variants = (place.variant,) if place.ahead is None else (place.variant, place.ahead)
     with watch.stage("cache"):
-        found = await edge.cache.read(query.user_id, variant, query.scene, edge.cache_ttl_s(query.scene))
+        found = await edge.cache.read(query.user_id, variants, query.scene, edge.cache_ttl_s(query.scene), query.n)
     if found is None:
         CACHE.labels("error").inc()
         return Found()

@@ -118,7 +118,7 @@ async def post_events(request: Request) -> Response:
         raise
     try:
         edge.pressure.check(len(events))
-        with edge.redis_breaker:
+        with edge.patient.breaker:
             await _publish(edge, events)
     except TooManyRequests:
         EVENTS.labels("", "held back").inc(len(events))
@@ -161,7 +161,7 @@ async def get_metrics(request: Request) -> Response:
 
 async def _publish(edge: Edge, events: Sequence[Event]) -> None:
     try:
-        await stream.publish(edge.redis, events, edge.settings.ingest.shards)
+        await stream.publish(edge.patient.redis, events, edge.settings.ingest.shards)
     except OutOfMemoryError as error:  # no fault of Redis, which still answers whoever reads
         raise held_back("Redis has no memory left") from error
 

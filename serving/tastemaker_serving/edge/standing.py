@@ -27,6 +27,8 @@ class Standing:
     shelf: Shelf
     stamp: str
     """Of the rules in force: a slate that was made under others is not fresh."""
+    begins_alike: bool = False
+    """See `Scene.begins_alike`."""
 
     def pinned(self, refused: Set[str], n: int) -> dict[int, str]:
         """Which item stands at which of n places, as `stages.rules.pinned` decides it, without those `refused`."""
@@ -69,12 +71,13 @@ class Quota:
 
 def standing(scene: Scene, shelf: Shelf, clock: Callable[[], float] = time.time) -> Standing:
     """The hard rules of `scene` now."""
-    return _standing(scene.in_force(clock()), scene.caps, shelf)
+    rules = scene.in_force(clock())
+    return _standing(rules, scene.caps, shelf, scene.begins_alike(rules))
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _standing(rules: tuple[Rule, ...], caps: Caps, shelf: Shelf) -> Standing:
+def _standing(rules: tuple[Rule, ...], caps: Caps, shelf: Shelf, begins_alike: bool) -> Standing:
     found, ids = effects(rules, shelf.attributes), shelf.item_ids
     banned = frozenset(ids[code] for _, hit in found.bans for code in np.flatnonzero(hit).tolist())
     pins = tuple((place, ids[code]) for place, code in found.pins)
-    return Standing(banned, pins, caps, shelf, stamp(rules))
+    return Standing(banned, pins, caps, shelf, stamp(rules), begins_alike)

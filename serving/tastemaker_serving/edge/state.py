@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Set
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 from aiohttp import ClientSession, DummyCookieJar
 from redis.asyncio import Redis
@@ -35,10 +35,19 @@ from tastemaker_serving.edge.trending import Trending
 
 REDIS_TIMEOUT_S = 0.1
 """Redis answers in a millisecond; beyond this it hangs, and the ladder answers sooner."""
+PATIENCE_S = 1.0
+"""Where no rung stands in for Redis, a moment in which this process or the network is busy shall be no error."""
 
 STOP_S = 2.0
 
 log = logging.getLogger(__name__)
+
+
+class Patient(NamedTuple):
+    """Redis for calls that nothing else can answer: what is written, and what was logged."""
+
+    redis: Redis
+    breaker: Breaker
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,7 @@ class Edge:
     shelves: Shelves
     redis: Redis
     redis_breaker: Breaker
+    patient: Patient
     cache: SlateCache
     decisions: DecisionLog
     colours: Colours
@@ -102,7 +112,7 @@ async def opened(
 
     With a shelf, its version is what `settings.serving` answers until a routing document says otherwise.
     """
-    redis = connect(redis_url)
+    redis, patient = connect(redis_url), connect(redis_url, PATIENCE_S)
     async with ClientSession(cookie_jar=DummyCookieJar()) as client:
         redis_breaker, log_breaker = _redis_breaker("Redis", redis), _redis_breaker("the decision log", redis)
         with suppress(Unavailable):
@@ -115,6 +125,7 @@ async def opened(
             shelves=Shelves(shelf, redis, redis_breaker),
             redis=redis,
             redis_breaker=redis_breaker,
+            patient=Patient(patient, _redis_breaker("Redis", patient)),
             cache=SlateCache(redis, redis_breaker, settings.edge.stale_ttl_s),
             decisions=DecisionLog(redis, log_breaker, settings.decisions),
             colours=Colours(client, settings, meter, None if shelf is None else _alone(settings, shelf)),
@@ -152,7 +163,9 @@ async def opened(
             await edge.decisions.flush()
             await log_breaker.close()
             await redis_breaker.close()
+            await edge.patient.breaker.close()
             await redis.aclose()
+            await patient.aclose()
 
 
 def _redis_breaker(name: str, redis: Redis) -> Breaker:
@@ -170,11 +183,11 @@ def _alone(settings: Settings, shelf: Shelf) -> Routing:
     return Routing(Target("blue", f"http://{settings.serving.host}:{settings.serving.port}", shelf.version))
 
 
-def connect(url: str) -> Redis:
+def connect(url: str, timeout_s: float = REDIS_TIMEOUT_S) -> Redis:
     """A client that gives up soon. Only a connection that the server closed meanwhile is tried again, at once."""
     return Redis.from_url(
         url,
-        socket_timeout=REDIS_TIMEOUT_S,
-        socket_connect_timeout=REDIS_TIMEOUT_S,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
     )

@@ -48,8 +48,8 @@ async def put_preferences(request: Request) -> Response:
     parameters.parse(request.scope["query_string"], parameters.NoParameters)
     user_id = path_id(request, "user_id")
     liked = forms.parse(await json_body(request), PreferencesForm)
-    with edge.redis_breaker:
-        await preferences.records.write(edge.redis, user_id, liked)
+    with edge.patient.breaker:
+        await preferences.records.write(edge.patient.redis, user_id, liked)
     return json_answer(Stored(user_id))
 
 
@@ -65,8 +65,8 @@ async def put_profile(request: Request) -> Response:
             f"created_at {profile.created_at.isoformat()} lies in the future",
             "Correct the sender's clock or the offset",
         )
-    with edge.redis_breaker:
-        await profiles.records.write(edge.redis, user_id, profile)
+    with edge.patient.breaker:
+        await profiles.records.write(edge.patient.redis, user_id, profile)
     return json_answer(Stored(user_id))
 
 
@@ -76,6 +76,6 @@ async def delete_user(request: Request) -> Response:
     edge = admitted(request, "admin")
     parameters.parse(request.scope["query_string"], parameters.NoParameters)
     user_id = path_id(request, "user_id")
-    with edge.redis_breaker:
-        erased = await erasure.erase(edge.redis, user_id)
+    with edge.patient.breaker:
+        erased = await erasure.erase(edge.patient.redis, user_id)
     return json_answer(Erased(user_id, erased))

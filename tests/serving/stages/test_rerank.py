@@ -70,6 +70,30 @@ def by_determinants(scores: Floats, vectors: torch.Tensor, n: int, weight: float
 
 
 @given(
+    st.sampled_from(["mmr", "dpp", None]),
+    st.integers(0, 1000),
+    st.integers(1, 15),
+    st.integers(0, 15),
+    st.integers(0, 8),
+    st.floats(0, 1),
+    st.integers(1, 4),
+)
+def test_a_shorter_slate_is_the_beginning_of_a_longer_one(
+    method: Method | None, seed: int, items: int, n: int, more: int, weight: float, most: int
+) -> None:
+    """`Scene.begins_alike` counts on it; where an item is pinned to a later place it does not hold."""
+    scores, vectors = ranked(seed, items, items // 3)
+    groups = np.random.default_rng(seed).integers(-1, 3, size=(USERS, items, 2)).astype(np.int32)
+
+    def slates(places: int) -> Codes:
+        likeness = torch.bmm(vectors, vectors.transpose(1, 2)).numpy()
+        novelty = {"mmr": Marginal(likeness), "dpp": Determinantal(likeness, places), None: None}[method]
+        return choose(scaled(scores), novelty, weight, [Quota(groups, most)], nothing_pinned(USERS, places))
+
+    assert np.array_equal(slates(n + more)[:, :n], slates(n))
+
+
+@given(
     st.sampled_from(["mmr", "dpp"]),
     st.integers(0, 1000),
     st.integers(0, 15),
