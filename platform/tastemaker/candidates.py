@@ -54,11 +54,10 @@ class Proposals:
     def select(self, mask: Mask) -> Proposals:
         """Those that `mask` (B, C) marks, in the same order."""
         counts = np.count_nonzero(mask, axis=1)
-        width = int(counts.max(initial=0))
-        order = np.argsort(~mask, axis=1, kind="stable")[:, :width]
-        codes = np.take_along_axis(self.codes, order, axis=1)
-        codes[np.arange(width) >= counts[:, None]] = -1
-        return Proposals(codes, np.take_along_axis(self.source, order, axis=1))
+        filled = np.arange(counts.max(initial=0)) < counts[:, None]
+        codes, source = np.full(filled.shape, -1, dtype=np.int32), np.zeros(filled.shape, dtype=np.uint8)
+        codes[filled], source[filled] = self.codes[mask], self.source[mask]
+        return Proposals(codes, source)
 
     def head(self, limit: int) -> Proposals:
         """At most the first `limit` of each user."""
@@ -170,10 +169,11 @@ def most_voted(votes: Floats, k: int) -> Codes:
 def among(codes: Codes, items: Codes) -> Mask:
     """Which of the `codes` (B, C) are one of their user's `items` (B, S); padding never is."""
     width = int(max(codes.max(initial=-1), items.max(initial=-1))) + 2
+    rows = np.arange(len(items))[:, None]
     marked = np.zeros((len(items), width), dtype=bool)
-    np.put_along_axis(marked, items, True, axis=1)
+    marked[rows, items] = True
     marked[:, -1] = False  # the spare column took the padding
-    return np.take_along_axis(marked, codes, axis=1)
+    return marked[rows, codes]
 
 
 def strongest_category(affinity: Floats) -> Codes:
@@ -193,10 +193,9 @@ def pick(values: npt.NDArray[T], places: Codes, fill: float) -> npt.NDArray[T]:
 def _without_doubles(proposals: Proposals) -> Proposals:
     """Without padding and doubles; an item proposed twice stays where, and as whose, it came first."""
     codes = proposals.codes
-    place = np.arange(codes.shape[1], dtype=np.int32)
+    rows, place = np.arange(len(codes))[:, None], np.arange(codes.shape[1], dtype=np.int32)
     first = np.empty((len(codes), int(codes.max(initial=-1)) + 2), dtype=np.int32)  # the spare column takes padding
     # Written back to front, so that the place of the first proposer is what remains. NumPy keeps to the order only of
     # contiguous arrays; of reversed views it would let the last proposer win.
-    backwards = np.broadcast_to(place[::-1], codes.shape)
-    np.put_along_axis(first, np.ascontiguousarray(codes[:, ::-1]), np.ascontiguousarray(backwards), axis=1)
-    return proposals.select((np.take_along_axis(first, codes, axis=1) == place) & (codes >= 0))
+    first[rows, np.ascontiguousarray(codes[:, ::-1])] = np.ascontiguousarray(place[::-1])
+    return proposals.select((first[rows, codes] == place) & (codes >= 0))

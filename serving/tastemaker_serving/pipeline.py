@@ -255,14 +255,15 @@ def _unwanted(seen: Codes, named: Named | None) -> Codes:
 
 async def _ranked(asked: ToRank, steps: Steps, keep: int, by_ranker: Mask) -> tuple[Ranked, Mask, list[str]]:
     """The candidates in order, for whom the ranker gave it, as it is meant to for `by_ranker` (B,), and what failed."""
-    in_order = retrieval_order(asked.candidates, asked.kept(keep))
     if not by_ranker.any():
-        return in_order, by_ranker, []
+        return retrieval_order(asked.candidates, asked.kept(keep)), by_ranker, []
     try:
         ranked = await steps.rank(asked)
     except Unavailable:
-        return in_order, np.zeros_like(by_ranker), ["ranker"]
-    return ranked if by_ranker.all() else ranked.where(by_ranker, in_order), by_ranker, []
+        return retrieval_order(asked.candidates, asked.kept(keep)), np.zeros_like(by_ranker), ["ranker"]
+    if not by_ranker.all():
+        ranked = ranked.where(by_ranker, retrieval_order(asked.candidates, asked.kept(keep)))
+    return ranked, by_ranker, []
 
 
 def local_steps(
