@@ -36,7 +36,7 @@ from tastemaker.types import ServedFrom
 from tastemaker_serving.traffic import Crowd, Tally, appeal_of
 
 BACK_S = 300
-CONSOLE = Console()
+CONSOLE = Console(width=None if sys.stdout.isatty() else 140)
 RUNGS: tuple[str, ...] = get_args(ServedFrom)
 
 
