@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -43,6 +45,31 @@ def test_a_restart_goes_on_from_what_was_reached(tower_task: Task) -> None:
     curve = last["curves"]["fit"]
     assert len(curve["loss"]) == tower_task.stages[0].steps
     assert [step for step, _ in curve["score"]] == [10, 20]
+
+
+def test_what_is_kept_is_the_average_of_the_steps(tower_task: Task) -> None:
+    model = loop.fresh(tower_task)
+    recipe = replace(tower_task.recipe, average=0.97)
+    average, weights = loop.average_of(model, recipe, {}), [model.users.aging.item()]
+    for step in range(400):
+        with torch.no_grad():
+            model.users.aging.fill_(step % 2)
+        average.update_parameters(model)
+        weights.append(average.module.users.aging.item())
+    assert weights[1] == 0.0
+    assert weights[-1] == pytest.approx(0.5, abs=0.02)
+    again = loop.average_of(model, recipe, {"average": average.state_dict()})
+    torch.testing.assert_close(again.state_dict(), average.state_dict())
+
+
+def test_a_stage_ends_with_its_average(tower_task: Task) -> None:
+    for average in (0.0, 0.97):
+        task = replace(tower_task, recipe=replace(tower_task.recipe, average=average))
+        model, last = loop.fresh(task), State()
+        for step in loop.steps(model, task, loop.sampler):
+            last = step.reached or last
+        same = torch.equal(last["model"]["items.id.weight"], model.items.id.weight)
+        assert same == (average == 0.0)
 
 
 def test_patience_is_not_renewed_by_a_restart(tower_task: Task) -> None:

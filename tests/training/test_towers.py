@@ -8,6 +8,7 @@ import pytest
 
 from tastemaker.config import Settings
 from tastemaker_training import recipes, towers
+from tastemaker_training.dataset import item_inputs
 from tastemaker_training.interactions import Interactions, Split, from_lake, split_by_time
 from tastemaker_training.recipes import TwoTowerRecipe
 from tastemaker_training.source import Source
@@ -50,10 +51,25 @@ def test_items_begin_where_the_graph_puts_them_and_go_back_there(
     assert moved < 0.05 < start
 
 
+def test_what_many_like_is_liked_more_and_tells_less(interactions: Interactions, catalogue: pa.Table) -> None:
+    rare = np.isin(interactions.items, np.arange(0, 40, 4)) & (interactions.users > 3)
+    uneven = interactions.where(~rare)
+    inputs = item_inputs(
+        catalogue, np.zeros((40, 0), dtype=np.float32), uneven, 0.6, replace(RECIPE.two_tower, dim=8, start_tilt=0.3)
+    )
+    assert inputs.start is not None
+    liked, told = (vectors.norm(dim=1) for vectors in inputs.start)
+    ratio, likes = (liked / told).numpy(), np.bincount(uneven.items, minlength=40)
+    assert ratio[likes < 5].max() < ratio[likes > 10].min()
+
+
 def test_without_an_order_there_is_no_next_event(interactions: Interactions) -> None:
     sets = replace(interactions, timestamps=np.zeros_like(interactions.timestamps))
     recipe = towers.suited(RECIPE.two_tower, sets, _holdout(sets, 0))
     assert (recipe.blocks, recipe.future_share, recipe.moments) == (0, 0.0, 1)
+    ordered = towers.suited(RECIPE.two_tower, interactions, _holdout(interactions, 0))
+    assert recipe.dim > ordered.dim
+    assert recipe.learning_rate < ordered.learning_rate
 
 
 def test_it_looks_as_far_ahead_as_the_holdout_reaches(interactions: Interactions) -> None:

@@ -133,6 +133,19 @@ def test_an_unknown_user_has_a_vector_from_the_history(trained: TwoTower, intera
     assert not torch.allclose(unknown[0], unknown[1])
 
 
+def test_users_vectors_have_one_length_unless_nothing_is_known(
+    interactions: Interactions, catalogue: pa.Table, categories: Floats
+) -> None:
+    recipe = replace(RECIPE, user_length=3.0, branch_start=0.0, blocks=0)
+    model = TwoTower(item_inputs(catalogue, categories, interactions, LIKED, recipe), PROFILE, recipe).eval()
+    known = _latest(interactions, [0, 1, 2])
+    with torch.no_grad():
+        lengths = model.user_vectors(known)[:, :-1].norm(dim=1)
+        nothing = model.user_vectors(replace(known, items=torch.full_like(known.items, -1)))
+    assert ((lengths > 2.5) & (lengths <= 3.0)).all()
+    assert not nothing[:, :-1].any()
+
+
 def test_an_unknown_item_has_a_vector_from_its_content(
     catalogue: pa.Table, categories: Floats, interactions: Interactions
 ) -> None:

@@ -76,16 +76,25 @@ def profiles_at(features: Features, user_ids: Sequence[str], timestamps: Ints, c
     return profile_matrix(rows_from_frame(features.historical(asked)), categories)
 
 
-def _start(interactions: Interactions, rows: int, recipe: TwoTowerRecipe) -> torch.Tensor | None:
-    """Where the graph of users and items puts the items (N, D - 1): its smoothest directions.
+def _start(interactions: Interactions, rows: int, recipe: TwoTowerRecipe) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Where the graph of users and items puts the items (N, D - 1): its smoothest directions, in two lengths.
 
-    So a fit begins where a graph filter ends. Rows that several items share have no such place.
+    So a fit begins where a graph filter ends. What many like tells less of a taste, and is liked more. Rows that
+    several items share have no such place.
     """
     width = recipe.dim - 1
     if rows != len(interactions.item_ids) or min(rows, len(interactions.user_ids)) <= width:
         return None
-    found = spectrum.directions(spectrum.normalised(interactions)[0], width, seed=0)
-    return torch.from_numpy(found * np.float32(recipe.start_length * np.sqrt(rows / width)))
+    matrix, degrees = spectrum.normalised(interactions, recipe.start_damping)
+    found = spectrum.directions(matrix, width, seed=0)
+    tilt = degrees[:, None] ** recipe.start_tilt
+    liked, told = (torch.from_numpy(_of_length(recipe.start_length, part)) for part in (found * tilt, found / tilt))
+    return liked, told
+
+
+def _of_length(length: float, vectors: Floats) -> Floats:
+    """`vectors` (N, W), scaled to a root mean square length."""
+    return vectors * np.float32(length * np.sqrt(len(vectors)) / np.linalg.norm(vectors))
 
 
 def _id_rows(item_ids: list[str], budget: int) -> tuple[Ints, int]:

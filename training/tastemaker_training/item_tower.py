@@ -7,6 +7,7 @@ Shapes: K items, N items of the catalogue, R rows of an id, G categories, M meta
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, fields
 
 import torch
@@ -25,7 +26,8 @@ class ItemInputs:
     categories: Tensor  # (N, G) rows of unit length
     metadata: Tensor  # (N, M)
     words: Tensor  # (N, W) rows of the word table, its last row is padding
-    start: Tensor | None = None  # (N, D - 1) where the graph puts the items, which their own rows correct
+    start: tuple[Tensor, Tensor] | None = None
+    """Where the graph puts the items, which their own rows correct: to be liked, and to tell of a taste, (N, D - 1)."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -46,10 +48,11 @@ class ItemTower(nn.Module):
             self.register_buffer(name, value.clone(), persistent=False)  # `see` writes into it
         metadata, categories = inputs.metadata.shape[1], inputs.categories.shape[1]
         self.id = id_table(inputs.id_rows, width)
-        self.start = None
+        self.start = self.told = None
         if inputs.start is not None:
             self.start = id_table(inputs.id_rows, width).requires_grad_(False)
-            self.start.weight[:-1] = inputs.start
+            self.told = copy.deepcopy(self.start)
+            self.start.weight[:-1], self.told.weight[:-1] = inputs.start
             nn.init.zeros_(self.id.weight)
         self.word = nn.EmbeddingBag(recipe.token_buckets + 1, width, mode="sum", padding_idx=recipe.token_buckets)
         self.category = nn.Parameter(torch.randn(categories, width) * SPREAD)
@@ -60,18 +63,23 @@ class ItemTower(nn.Module):
         nn.init.zeros_(self.id_bias.weight)
         spread(self.word)
         for branch in (self.fact, self.mix[2], self.bias[2]):
-            shrink(branch)
+            shrink(branch, recipe.branch_start)
 
     def see(self, inputs: ItemInputs) -> None:
         """Take newer facts of the same catalogue."""
         for name, value in _tensors(inputs).items():
             getattr(self, name).copy_(value)
 
-    def parts(self, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """What the ids say and what the content says, each (K, D - 1)."""
+    def parts(self, codes: Tensor, told: bool = False) -> tuple[Tensor, Tensor]:
+        """What the ids say and what the content says, each (K, D - 1).
+
+        Args:
+            told: of what the items tell of the taste of those who liked them.
+        """
         identity: Tensor = self.id(self.ids[codes]).sum(1)
-        if self.start is not None:
-            identity = identity + self.start(self.ids[codes]).sum(1)
+        start = self.told if told else self.start
+        if start is not None:
+            identity = identity + start(self.ids[codes]).sum(1)
         words = self.words[codes]
         known = (words < self.word.num_embeddings - 1).sum(1, keepdim=True).clamp(min=1).float().sqrt()
         content = self.word(words) / known + self.categories[codes] @ self.category
@@ -112,12 +120,11 @@ def drop_rows(rows: Tensor, share: float) -> Tensor:
     return rows * (torch.rand(*rows.shape[:-1], 1, device=rows.device) > share)
 
 
-def shrink(layer: nn.Module) -> None:
+def shrink(branch: nn.Module, share: float) -> None:
     """Start a branch near zero, so that where the graph puts the items is heard."""
-    assert isinstance(layer, nn.Linear)
     with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.mul_(0.1)
+        for parameter in branch.parameters():
+            parameter.mul_(share)
 
 
 def _tensors(inputs: ItemInputs) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from tastemaker_training.allocator import keep_memory
 from tastemaker_training.evaluate import Judgements, ndcg_per_user, recall_per_user
@@ -28,10 +29,12 @@ from tastemaker_training.two_tower import Batch, Histories, Part, TwoTower
 WARM_UP_STEPS = 50
 LAST_RATE = 0.1  # the learning rate ends at this share of its peak
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
 State = dict[str, Any]
-"""What a checkpoint holds, tensors and numbers only: `stage` and `step` to go on from; `model` and `optimizer`;
-`best`, the best validation so far, and `worse`, how many followed it; `fitted`, the first stage's best weights;
-`curves`, by stage the `loss` of every step and the `score` of every validation as (step, score)."""
+"""What a checkpoint holds, tensors and numbers only: `stage` and `step` to go on from; `model`, its running `average`
+and `optimizer`; `best`, the best validation so far of the average, and `worse`, how many followed it; `fitted`, the
+first stage's best weights; `curves`, by stage the `loss` of every step and the `score` of every validation as (step,
+score)."""
 
 
 @dataclass(frozen=True)
@@ -157,9 +160,9 @@ def steps(
         draws: makes a stage's source of examples for this worker.
     """
     keep_memory()
-    state = state or {"stage": 0, "step": 0, "model": None, "best": None, "worse": 0, "fitted": None, "curves": {}}
+    state = state or {"stage": 0, "step": 0, "worse": 0, "curves": {}}
     for number in range(state["stage"], len(task.stages)):
-        if state["model"] is not None:
+        if state.get("model"):
             model.load_state_dict(state["model"])
         stage = task.stages[number]
         model.items.see(stage.items)
@@ -179,6 +182,7 @@ def _descend(
     stage = task.stages[number]
     device = next(model.parameters()).device
     optimizer = optimizer_of(model, stage, recipe, state)
+    average = average_of(model, recipe, state)
     losses: list[Tensor] = []
     for step in range(state["step"], stage.steps):
         wrapped.train()
@@ -190,16 +194,17 @@ def _descend(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
+        average.update_parameters(model)
         losses.append(loss.detach())
         last = step + 1 == stage.steps
         reached = None
         if last or (step + 1) % stage.validate_every == 0:
-            reached = state = _judged(state, step + 1, losses, model, task, world)
-            reached["optimizer"] = optimizer.state_dict()
+            reached = state = _judged(state, step + 1, losses, average, task, world)
+            reached |= {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
             losses.clear()
             last = last or state["worse"] >= recipe.patience
             if last:
-                reached = _closed(state)
+                reached = _closed(state, average)
         yield Step(stage.name, step + 1, stage.steps, loss.detach(), reached)
         if last:
             return
@@ -220,32 +225,54 @@ def optimizer_of(
     return optimizer
 
 
+class Average(AveragedModel):
+    """A running average of the weights."""
+
+    module: TwoTower
+
+
+def average_of(model: TwoTower, recipe: TwoTowerRecipe, state: State) -> Average:
+    """The running average of what is learnt, that of `state` where it has one: it is what is validated and kept.
+
+    The weights of any one step are scattered about it by what the last batches held (Polyak & Juditsky 1992).
+    """
+
+    def towards(averages: Tensors, weights: Tensors, steps: Tensor | int) -> None:
+        torch._foreach_lerp_(averages, weights, 1 - recipe.average)
+
+    average = Average(model, multi_avg_fn=towards)
+    if state.get("average"):
+        average.load_state_dict(state["average"])
+    return average
+
+
 def learning_rate(step: int, steps: int) -> float:
     """Share of the peak rate at `step`: a linear warm-up, then half a cosine (Loshchilov & Hutter 2017)."""
     decay = LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * step / steps))
     return min(1.0, (step + 1) / WARM_UP_STEPS) * decay
 
 
-def _judged(state: State, done: int, losses: list[Tensor], model: TwoTower, task: Task, world: World) -> State:
-    """The state after `done` steps: the curves go on, and the first stage's model is validated."""
+def _judged(state: State, done: int, losses: list[Tensor], average: Average, task: Task, world: World) -> State:
+    """The state after `done` steps: the curves go on, and the first stage's average is validated."""
     name = task.stages[state["stage"]].name
     curve = state["curves"].get(name, {"loss": [], "score": []})
     curve = {**curve, "loss": curve["loss"] + torch.stack(losses).tolist()}
-    state = {**state, "step": done, "model": model.state_dict()}
+    state = {**state, "step": done, "average": average.state_dict()}
     if state["stage"] == 0:
-        score = world.agree(lambda: validate(model, task.validation))
+        score = world.agree(lambda: validate(average.module, task.validation))
         curve["score"] = [*curve["score"], (done, score)]
-        if state["best"] is None or score > state["best"]["score"]:
+        if state.get("best") is None or score > state["best"]["score"]:
             state["worse"] = 0
-            state["best"] = {"score": score, "step": done, "model": copy.deepcopy(model.state_dict())}
+            state["best"] = {"score": score, "step": done, "model": copy.deepcopy(average.module.state_dict())}
         else:
             state["worse"] += 1
     return {**state, "curves": {**state["curves"], name: curve}}
 
 
-def _closed(state: State) -> State:
-    """The state after a stage: the first ends with its best model, which is kept for the ranker."""
-    closed = {**state, "stage": state["stage"] + 1, "step": 0, "worse": 0, "optimizer": None}
+def _closed(state: State, average: Average) -> State:
+    """The state after a stage: of the averages the first keeps its best, for the ranker, too, and others their last."""
+    closed = {**state, "stage": state["stage"] + 1, "step": 0, "worse": 0, "optimizer": None, "average": None}
+    closed["model"] = average.module.state_dict()
     if state["stage"] == 0:
         closed["model"] = closed["fitted"] = state["best"]["model"]
     return closed

@@ -22,6 +22,10 @@ class TwoTowerRecipe:
     tokens: int = 16  # words of title and text kept per item
     history: int = 100  # newest events that the user tower sees
     start_length: float = 1.4  # root mean square of the ids' vectors at the start
+    start_damping: float = 0.0  # likes that every user and item has besides, when the graph is made
+    start_tilt: float = 0.0  # exponent of an item's likes: told less, liked more
+    branch_start: float = 0.1  # share of PyTorch's weights that branches beside the graph begin with
+    user_length: float | None = None  # of all users' vectors at the start; None lets narrow histories have longer ones
     recency: float = 0.5  # an event that r others followed starts with the weight (1 + r) ** -recency
     blocks: int = 1  # of the sequence encoder
     heads: int = 2
@@ -44,6 +48,7 @@ class TwoTowerRecipe:
     profile_dropout: float = 0.5
     history_dropout: float = 0.2
     dropout: float = 0.1
+    average: float = 0.0  # of the weights that are kept, from step to step
     validations: int = 8  # over the steps
     patience: int = 5  # validations without a better one before it stops
 

@@ -20,13 +20,16 @@ OVERSAMPLES = 32
 POWER_ITERATIONS = 3
 
 
-def normalised(interactions: Interactions) -> tuple[sp.csr_array, Floats]:
+def normalised(interactions: Interactions, damping: float = 0.0) -> tuple[sp.csr_array, Floats]:
     """Likings (U, N) by the square roots of both sides' sums, float32, and the sums of the items (N,).
 
     A user or an item without likings has the sum 1.
+
+    Args:
+        damping: likings that every user and item has besides, so that what few share is no direction of its own.
     """
     likings = liking_matrix(interactions)
-    of_users, of_items = (_sums(likings, axis) for axis in (1, 0))
+    of_users, of_items = (_sums(likings, axis) + np.float32(damping) for axis in (1, 0))
     scaled = likings.multiply(of_users[:, None] ** -0.5).multiply(of_items**-0.5)
     return sp.csr_array(scaled, dtype=np.float32), of_items
 

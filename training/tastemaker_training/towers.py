@@ -29,9 +29,11 @@ from tastemaker_training.two_tower import TwoTower
 
 WIDTH_STEP = 64
 EVENTS_ROOT = 3.3
-"""A vector has about sqrt(events) / 3.3 places: 64 on the MovieLens sample, 256 on Gowalla's 0.8 million."""
+"""A vector has about sqrt(events) / 3.3 places: 64 on the MovieLens sample, 256 with 0.8 million events."""
 NEXT_EVENT_DECAY, NEXT_EVENT_PASSES = 0.03, 3.0
 """Factors of the weight decay and of the passes where the next event is asked for: there the graph is no head start."""
+SET_PASSES, SET_RATE = 0.5, 1 / 3
+"""Factors of the passes and of the learning rates where there is no order: the graph is nearly all that is known."""
 VALIDATED = 5_000
 """Users that early stopping looks at: the error of their mean is below the differences that matter."""
 
@@ -122,23 +124,49 @@ def _task(
 def suited(recipe: TwoTowerRecipe, known: Interactions, inner: Split) -> TwoTowerRecipe:
     """The recipe as the data allow and the holdout of the validation asks.
 
-    Without an order of events there is no next one and no sequence to encode; a user is then asked about once, not at
-    several moments, so that more users share a step. Where there is an order the model looks as far ahead as the
-    holdout does. Where that is the very next event it completes no sets, hears the sequence from the start, and goes
-    farther and longer away from the graph, which knows what belongs together and not what follows.
+    Without an order of events there is no next one and no sequence to encode (_of_sets). Where there is an order the
+    model looks as far ahead as the holdout does. Where that is the very next event it completes no sets, hears the
+    sequence from the start, and goes farther and longer away from the graph, which knows what belongs together and not
+    what follows.
     """
     events = len(inner.past.items)
     width = WIDTH_STEP * math.floor(math.sqrt(events) / EVENTS_ROOT / WIDTH_STEP)
     recipe = replace(recipe, dim=min(recipe.dim, max(WIDTH_STEP, width)))
     if not known.ordered:
-        once = replace(recipe, moments=1, batch=recipe.batch * recipe.moments)
-        return replace(once, blocks=0, future_share=0.0, recency=0.0)
+        return _of_sets(recipe)
     window = max(1, min(recipe.window, int(np.diff(inner.future.offsets).max())))
     if window == 1:
         freer = recipe.weight_decay * NEXT_EVENT_DECAY
         recipe = replace(recipe, weight_decay=freer, passes=recipe.passes * NEXT_EVENT_PASSES)
         return replace(recipe, window=1, future_share=1.0, sequence_start=1.0)
     return replace(recipe, window=window)
+
+
+def _of_sets(recipe: TwoTowerRecipe) -> TwoTowerRecipe:
+    """The recipe for histories in no order: the graph is nearly all that can be known of them.
+
+    A user is asked about once, not at several moments, so that more users share a step. Vectors are twice as wide and
+    begin as a graph filter by themselves; the fit moves them little, in steps that are averaged.
+    """
+    return replace(
+        recipe,
+        dim=2 * recipe.dim,
+        start_length=1.0,
+        start_damping=10.0,
+        start_tilt=0.35,
+        branch_start=0.0,
+        user_length=3.5,
+        recency=0.0,
+        blocks=0,
+        moments=1,
+        batch=recipe.batch * recipe.moments,
+        passes=recipe.passes * SET_PASSES,
+        future_share=0.0,
+        learning_rate=recipe.learning_rate * SET_RATE,
+        refresh_learning_rate=recipe.refresh_learning_rate * SET_RATE,
+        weight_decay=recipe.weight_decay / SET_RATE,
+        average=0.97,
+    )
 
 
 def _steps(past: Interactions, liked: float, recipe: TwoTowerRecipe) -> int:

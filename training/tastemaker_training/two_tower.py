@@ -122,7 +122,7 @@ class TwoTower(nn.Module):
 
     def history_table(self, codes: Tensor) -> Tensor:
         """What the user tower knows of the items `codes` (K,) in a history."""
-        identity, content = self.items.parts(codes)
+        identity, content = self.items.parts(codes, told=True)
         identity = identity + self.own_id(self.items.ids[codes]).sum(1)
         if self.training:
             identity = drop_rows(identity, self.recipe.item_id_dropout)

@@ -17,11 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tastemaker_training.encoder import RANK_LEVELS, RANK_SCALE, Distance, Encoder
-from tastemaker_training.item_tower import drop_rows, shrink, spread
+from tastemaker_training.item_tower import drop_rows, shrink
 from tastemaker_training.recipes import TwoTowerRecipe
 
 PREFERENCE_LEVELS = 11  # preferences are rounded to tenths of their range [-1, 1]
 NEUTRAL = 0.4  # the preference that speaks neither for nor against an item's traits
+LITTLE = 0.5  # length of a taste of which little is known
 FACTS = 3  # of an item's metadata, averaged over the history
 
 
@@ -48,10 +49,11 @@ class UserTower(nn.Module):
         self.width = width = recipe.dim - 1
         self.recipe = recipe
         self.user_id = nn.Embedding(recipe.user_buckets, width)
-        spread(self.user_id)
+        nn.init.normal_(self.user_id.weight, std=recipe.branch_start / 2)
         self.liking = nn.Embedding(PREFERENCE_LEVELS, 1)
         self.recency = nn.Embedding(RANK_LEVELS, 1)
         self.aging = nn.Parameter(torch.zeros(()))
+        self.sureness = None if recipe.user_length is None else nn.Parameter(torch.zeros(()))
         self.trait = nn.Linear(traits, width, bias=False)
         self.contrast = nn.Linear(traits, width, bias=False)
         self.habit = nn.Linear(3, width)
@@ -65,7 +67,7 @@ class UserTower(nn.Module):
             nn.Linear(2 * width, 2 * width), nn.GELU(), nn.Dropout(recipe.dropout), nn.Linear(2 * width, width)
         )
         for branch in (self.trait, self.contrast, self.habit, self.mix[3]):
-            shrink(branch)
+            shrink(branch, recipe.branch_start)
         nn.init.zeros_(self.profile.weight)
         with torch.no_grad():
             self.liking.weight[:, 0] = torch.tensor([-3, -3, -2.5, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.2])
@@ -92,7 +94,7 @@ class UserTower(nn.Module):
         if self.encoder is not None:
             whole = whole + self.encoder(events[:, :, : self.width], seen.level, at, distance, seen.age)
         whole = whole + self.mix(torch.cat([F.layer_norm(history, history.shape[-1:]), taste], 2))
-        return torch.cat([whole, torch.ones_like(total)], 2)
+        return torch.cat([self._sure(whole), torch.ones_like(total)], 2)
 
     def _shown(self, known: Tensor) -> Tensor:
         """The events that may be looked at; in training some are left out."""
@@ -117,6 +119,16 @@ class UserTower(nn.Module):
         habit = torch.cat([liked.sum(2, keepdim=True) / count, count.log1p() / 3 - 1, strongest], 2)
         judged: Tensor = liked @ traits / count + self.habit(habit)
         return judged
+
+    def _sure(self, taste: Tensor) -> Tensor:
+        """Where the recipe gives them a length: tastes (B, M, W) of this one, but of those of whom little is known.
+
+        How narrow a history is then does not say how sure the model is: a few users would make most of the loss.
+        """
+        if self.sureness is None or self.recipe.user_length is None:
+            return taste
+        length = (taste.square().sum(2, keepdim=True) + LITTLE**2).sqrt()
+        return taste / length * (self.recipe.user_length * self.sureness.exp())
 
     def _identity(self, user: Tensor) -> Tensor:
         identity: Tensor = self.user_id(user).sum(1)
