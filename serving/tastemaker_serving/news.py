@@ -196,7 +196,7 @@ class Replay:
         """Wait until every event is in its user's trail, and everyone who follows has taken it in."""
         shards = self._stack.settings.ingest.shards
 
-        def settled() -> bool:
+        async def settled() -> bool:
             return not stream.backlog(redis, shards, [stream.ONLINE])[stream.ONLINE] and are_abreast(redis, shards)
 
         wait = AsyncRetrying(
@@ -205,11 +205,7 @@ class Replay:
             retry=retry_if_result(lambda done: not done),
             retry_error_callback=lambda _: False,
         )
-
-        async def look() -> bool:
-            return settled()
-
-        if not await wait(look):
+        if not await wait(settled):
             raise Unavailable(f"events were not taken in within {LONGEST_S:.0f} s", f"See {self._stack.logs}")
 
     def _event(self, click: int) -> EventForm:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -106,7 +107,7 @@ class Stream:
                     if not away:
                         log.warning("the events cannot be read: %s", error)
                     away = True
-                threading.Event().wait(POLL_S)
+                time.sleep(POLL_S)
 
     def _read(self, tail: Tail, follower: Follower) -> None:
         """What is new; before it what is in the lake, where this is the beginning, or something came and went."""
