@@ -42,9 +42,11 @@ async def introduced(edge: Edge, watch: Stopwatch, user_id: str, trail: Trail) -
     if len(trail) >= FEW or "trail" in watch.degraded:
         return Introduced(trail)
     said, profile = Preferences(), Profile()
-    with watch.stage("preferences"), edge.redis_breaker:
-        (said,), (profile,) = await asyncio.gather(
-            preferences.records.read(edge.redis, [user_id]), profiles.records.read(edge.redis, [user_id])
-        )
+    with watch.stage("preferences"):
+        async with asyncio.timeout_at(watch.end):
+            with edge.redis_breaker:
+                (said,), (profile,) = await asyncio.gather(
+                    preferences.records.read(edge.redis, [user_id]), profiles.records.read(edge.redis, [user_id])
+                )
     liked = np.concatenate([trails.of_items(said.items, 0), trail])
     return Introduced(liked, said.categories, profile.country)

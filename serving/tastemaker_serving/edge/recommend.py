@@ -33,6 +33,8 @@ from tastemaker_serving.edge.stopwatch import Stopwatch
 
 MODELS_PART = 0.9
 """Of a request's time that the models get: the rungs below them need some, too."""
+WRITE_S = 0.02
+"""What a slate that comes late waits at most for what is to be remembered of it."""
 NO_TRAIL: Trail = np.empty(0, trails.RECORD)
 
 
@@ -84,8 +86,7 @@ async def _decide(
 ) -> tuple[Slate, Decision | None]:
     if detail == "full":
         query = structs.replace(query, traced=True)
-    deadline = deadline_of(edge)
-    watch = Stopwatch()
+    deadline, watch = deadline_of(edge), Stopwatch(end_of(edge))
     target = edge.colours.target_of(query.user_id)
     hard = edge.standing(query.scene)
     place = _place(edge, query, page, target.version, hard)
@@ -96,7 +97,8 @@ async def _decide(
     else:
         shown = recent.decode(found.shown)
         asked = on_page(query, page, shown, edge.scenes[query.scene].repetition)
-        composed = await _compose(edge, watch, asked, await rank(edge, watch, asked.query, deadline), entry, hard)
+        told = await rank(edge, watch, asked.query, deadline)
+        composed = await _compose(edge, watch, asked, told, entry, hard)
         await _keep(edge, watch, query, place, found.epoch, shown, composed)
     slate = _slate(edge, query, watch, composed, target)
     if detail is None:
@@ -131,9 +133,10 @@ async def _keep(
         )
     slates = edge.scenes[query.scene].repetition.slates
     remembered = with_new(shown, place.page, [item.item_id for item in composed.items], slates)
+    ttl_s = edge.cache_ttl_s(query.scene)
     with watch.stage("cache_write"):
-        ttl_s = edge.cache_ttl_s(query.scene)
-        await edge.cache.write(query.user_id, place.variant, entry, query.scene, remembered, ttl_s=ttl_s)
+        async with asyncio.timeout_at(watch.end and max(watch.end, asyncio.get_running_loop().time() + WRITE_S)):
+            await edge.cache.write(query.user_id, place.variant, entry, query.scene, remembered, ttl_s=ttl_s)
 
 
 def deadline_of(edge: Edge) -> float:
@@ -141,11 +144,18 @@ def deadline_of(edge: Edge) -> float:
     return asyncio.get_running_loop().time() + MODELS_PART * edge.settings.edge.deadline_ms / 1000
 
 
+def end_of(edge: Edge) -> float:
+    """When a request that arrives now must be answered, on the event loop's clock."""
+    return asyncio.get_running_loop().time() + edge.settings.edge.deadline_ms / 1000
+
+
 async def trail_of(edge: Edge, watch: Stopwatch, user_id: str) -> Trail:
-    """The user's recent events; empty when there are none or Redis is away."""
+    """The user's recent events; empty when there are none, or Redis does not answer in time."""
     trail = NO_TRAIL
-    with watch.stage("trail"), edge.redis_breaker:
-        (trail,) = await trails.read(edge.redis, [user_id])
+    with watch.stage("trail"):
+        async with asyncio.timeout_at(watch.end):
+            with edge.redis_breaker:
+                (trail,) = await trails.read(edge.redis, [user_id])
     return trail
 
 

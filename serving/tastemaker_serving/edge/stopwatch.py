@@ -16,9 +16,14 @@ _failed = cache(DEGRADED.labels)
 
 
 class Stopwatch:
-    """`stage_ms` by stage, in milliseconds; `degraded` names the stages that failed or ran late."""
+    """`stage_ms` by stage, in milliseconds; `degraded` names the stages that failed or ran late.
 
-    def __init__(self) -> None:
+    Args:
+        end: when the request must be answered, on the event loop's clock; None: nobody waits for it.
+    """
+
+    def __init__(self, end: float | None = None) -> None:
+        self.end = end
         self.stage_ms: dict[str, float] = {}
         self.degraded: list[str] = []
 

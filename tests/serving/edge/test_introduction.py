@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,7 +14,7 @@ from redis import Redis
 from tastemaker.features import trail
 from tastemaker.features.trail import trail_key
 
-from .conftest import FakeRay
+from .conftest import FakeRay, serving, settings_for
 
 USER = "/v1/users/7"
 SLATE = f"{USER}/recommendations"
@@ -64,3 +66,18 @@ async def test_without_redis_nothing_is_asked_twice(alone: httpx.AsyncClient) ->
     answer = (await alone.get(SLATE)).json()
     assert answer["items"]
     assert "preferences" not in answer["degraded"]
+
+
+async def test_a_redis_that_hangs_does_not_hold_up_a_slate_that_comes_late(
+    ray: FakeRay, bundle_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(*_: Any, **__: Any) -> Any:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("tastemaker_serving.edge.recommend.trails.read", hang)
+    monkeypatch.setattr("tastemaker_serving.edge.cache.SlateCache.write", hang)
+    async with serving(settings_for(ray.port, deadline_ms=100), bundle_path, redis_url) as client:
+        async with asyncio.timeout(30):
+            answer = (await client.get(SLATE)).json()
+    assert answer["items"]
+    assert answer["degraded"] == ["ray", "trail", "cache_write"]
