@@ -24,6 +24,7 @@ ANSWER = """
 import sys
 from pathlib import Path
 from ray import serve
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 from tastemaker.config import Deployment, Deployments, Serving, Settings, Sources
 from tastemaker_serving import wire
 from tastemaker_serving.deployments import build_app
@@ -34,8 +35,11 @@ deployments = Deployments(recommender=patient, candidate_generator=patient, rank
 serving = Serving(deployments=deployments, sources=Sources(budget_ms=60_000))
 settings = Settings(home=home, redis_url=redis_url, serving=serving, scenes_file=Path(home) / "scenes.yaml")
 recommender = serve.run(build_app(settings, Path(bundle), "tastemaker/7", redis_url), _local_testing_mode=True)
+queries = wire.decode_queries(Path(questions).read_bytes())
+caught_up = Retrying(wait=wait_fixed(0.1), stop=stop_after_delay(120), retry=retry_if_result(bool))
+caught_up(lambda: recommender.recommend.remote(queries).result().degraded)  # of `news`, which follows from now on
 slates = []
-for query in wire.decode_queries(Path(questions).read_bytes()):
+for query in queries:
     slates += recommender.recommend.remote([query]).result().slates
 Path(answers).write_bytes(wire.encode_batch(wire.Batch("tastemaker/7", slates)))
 """
