@@ -34,6 +34,8 @@ NEXT_EVENT_DECAY, NEXT_EVENT_PASSES = 0.03, 3.0
 """Factors of the weight decay and of the passes where the next event is asked for: there the graph is no head start."""
 SET_PASSES, SET_RATE = 0.5, 1 / 3
 """Factors of the passes and of the learning rates where there is no order: the graph is nearly all that is known."""
+SPARED = 1
+"""Processors left to Ray's own processes: threads that wait for one another lose more to them than one of them adds."""
 VALIDATED = 5_000
 """Users that early stopping looks at: the error of their mean is below the differences that matter."""
 
@@ -118,7 +120,7 @@ def _task(
         stage("refresh", known, profiles, refresh_steps, settings.refresh_learning_rate),
     )
     validation = _validation(inner, profiles, recipe, settings)
-    return Task(settings, stages, validation, recipe.liked, recipe.seed, torch.get_num_threads())
+    return Task(settings, stages, validation, recipe.liked, recipe.seed, max(1, torch.get_num_threads() - SPARED))
 
 
 def suited(recipe: TwoTowerRecipe, known: Interactions, inner: Split) -> TwoTowerRecipe:
