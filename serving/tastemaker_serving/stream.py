@@ -107,6 +107,8 @@ class Stream:
                     if not away:
                         log.warning("the events cannot be read: %s", error)
                     away = True
+                except Exception:
+                    log.exception("some events were not taken in")
                 time.sleep(POLL_S)
 
     def _read(self, tail: Tail, follower: Follower) -> None:
@@ -122,6 +124,6 @@ class Stream:
         since = datetime.fromtimestamp(now, UTC) - MISSED_BEFORE if now else datetime.now(UTC) - BEGINS_BEFORE
         try:
             return Lake(self._settings.lake).events(since)
-        except (NotFound, OSError) as error:
-            log.info("the stream is followed without the lake: %s", error)
+        except (NotFound, OSError, pa.ArrowException) as error:
+            log.warning("the stream is followed without the lake %s: %s", self._settings.lake, error)
             return schema.to_arrow([])

@@ -132,6 +132,14 @@ def test_what_has_left_the_stream_is_found_in_the_lake(redis_url: str, settings:
     proposed(source, wanted([4]), lambda found: 21 in found)
 
 
+def test_a_lake_that_cannot_be_read_does_not_keep_it_from_following(redis_url: str, settings: Settings) -> None:
+    Lake(settings.lake).append_events(schema.to_arrow(schema.records_of(walks())))
+    for file in Path(settings.lake).rglob("*.parquet"):
+        file.write_bytes(b"no Parquet")
+    publish(redis_url, settings, walks())
+    assert proposed(Stream(settings, redis_url, ITEMS, SCENES), wanted([4]))[0] == 5
+
+
 def test_an_event_that_comes_twice_counts_once(redis_url: str, settings: Settings) -> None:
     twice = [click(1, "a", 7, 10)] * 50 + [click(2 + n, f"b{n}", 8, 9) for n in range(5)]
     publish(redis_url, settings, twice)
