@@ -11,7 +11,7 @@ from tastemaker.errors import Conflict
 
 BLOCKS = 20_000, 32_700
 """Where blocks of ports lie."""
-SHOWN = 100
+SHOWN = 200
 """Characters of a command line that a message shows."""
 
 
@@ -92,6 +92,6 @@ def _is_ours(process: psutil.Process) -> bool:
 
 def _command(process: psutil.Process) -> str:
     try:
-        return " ".join(process.cmdline())[:SHOWN] or process.name()
+        return " ".join([process.name(), *process.cmdline()[1:]])[:SHOWN]
     except psutil.Error:
         return ""
