@@ -27,8 +27,8 @@ from tastemaker.features.tower_inputs import TowerInputs
 from tastemaker.ray_env import SWITCHES
 from tastemaker.retrieval import Wanted, search_als, search_content, votes
 from tastemaker.space import rows_of, search
-from tastemaker_serving import models, pipeline
-from tastemaker_serving.stages import rank
+from tastemaker_serving import models
+from tastemaker_serving.stages import rank, user_tower
 from tastemaker_serving.stages.rules import effects
 from tastemaker_serving.stages.slate import Arranged, Listed, arrange
 
@@ -51,6 +51,13 @@ class Round:
     scores: Floats  # (B, R) best first
     ranker: Sequence[tuple[torch.Tensor, ...]]  # the program's arguments, pass by pass
 
+    @property
+    def wanted(self) -> Wanted:
+        """What the searches are asked."""
+        history, none = self.inputs.history.astype(np.int32), np.zeros(len(self.users), dtype=np.int32)
+        nothing = np.empty((len(self.users), 0), dtype=np.int32)
+        return Wanted(self.users, history, self.inputs.preference, none - 1, self.inputs.seen, nothing, none, none)
+
 
 def measure(bundle_path: Path, batch: int) -> dict[str, float]:
     """CPU milliseconds per request of each kernel at `batch` requests, in a process with the replicas' settings."""
@@ -64,16 +71,10 @@ def time_kernels(opened: bundle.Bundle, funnel: Funnel, batch: int) -> dict[str,
     personal, model = models.load_personal(opened), models.load_retrieval(opened, funnel.candidates)
     ranking = models.load_ranker(opened, funnel.head_weights)
     home = scenes.load(Settings())[scenes.HOME]
-    shares, nothing = shares_of(home.sources), np.empty((batch, 0), dtype=np.int32)
-
-    def wanted(one: Round) -> Wanted:
-        history = one.inputs.history.astype(np.int32)
-        segment = np.full(batch, -1, dtype=np.int32)
-        none = np.zeros(batch, dtype=np.int32)
-        return Wanted(one.users, history, one.inputs.preference, segment, one.inputs.seen, nothing, none, none)
+    shares, limit = shares_of(home.sources), funnel.candidates
 
     def searches(one: Round) -> list[Codes]:
-        asked, limit = wanted(one), funnel.candidates
+        asked = one.wanted
         return [
             search(model.two_tower, one.users, asked.seen).nearest(limit),
             search_als(model, asked).nearest(places(shares, ALS, limit)),
@@ -81,8 +82,8 @@ def time_kernels(opened: bundle.Bundle, funnel: Funnel, batch: int) -> dict[str,
         ]
 
     def item_to_item(one: Round) -> Codes:
-        lasting, _ = votes(model, wanted(one))
-        return most_voted(lasting, places(shares, ITEM_TO_ITEM, funnel.candidates))
+        lasting, _ = votes(model, one.wanted)
+        return most_voted(lasting, places(shares, ITEM_TO_ITEM, limit))
 
     def gather(codes: Codes) -> list[torch.Tensor]:
         return [rows_of(ranking.item_half, codes[rows]) for rows in rank.chunks(batch)]
@@ -93,13 +94,14 @@ def time_kernels(opened: bundle.Bundle, funnel: Funnel, batch: int) -> dict[str,
                 rank.score(ranking, *arguments)
 
     def rerank(codes: Codes, scores: Floats) -> Arranged:
+        nothing = np.empty((batch, 0), dtype=np.int32)
         listed = Listed(codes, scores, nothing, nothing, nothing[0])
         no_rules = effects((), personal.attributes)
         return arrange(home, no_rules, personal.attributes, personal.unit_vectors, listed, funnel.slate, now=0)
 
     rounds = [_round(personal, funnel, gather, seed, batch) for seed in range(ROUNDS)]
     kernels: dict[str, Callable[[Round], object]] = {
-        "user_tower": lambda one: pipeline.embed(personal.tower, one.inputs, one.profiles),
+        "user_tower": lambda one: user_tower.embed(personal.tower, one.inputs, one.profiles),
         "search": searches,
         "item_to_item": item_to_item,
         "gather": lambda one: gather(one.codes),
@@ -123,7 +125,7 @@ def _round(
     user = random.integers(0, model.user_buckets, (batch, 2))
     inputs = TowerInputs(history, preference, age, user, history.astype(np.int32))
     profiles = random.random((batch, profile_width(len(model.vocabulary))), dtype=np.float32)
-    users = pipeline.embed(model.tower, inputs, profiles)
+    users = user_tower.embed(model.tower, inputs, profiles)
     candidates = min(funnel.candidates, len(model.item_ids))
     codes = random.integers(0, len(model.item_ids), (batch, candidates)).astype(np.int32)
     scores = -np.sort(-random.random((batch, min(funnel.ranked, codes.shape[1])), dtype=np.float32), axis=1)

@@ -28,12 +28,13 @@ from tastemaker.errors import InvalidInput
 from tastemaker.features.profile import profile_width
 from tastemaker.features.tower_inputs import TowerInputs
 from tastemaker.metrics import KERNEL_BATCH_USERS
-from tastemaker_serving import kserve_tensors, models, pipeline, ports
+from tastemaker_serving import kserve_tensors, models, ports
 from tastemaker_serving.edge.batcher import Batcher
 from tastemaker_serving.kserve_requests import BinaryDataPlane, arrays_of, wanted_outputs
 from tastemaker_serving.kserve_tensors import MODEL_VERSION, RANKER, UNRANKED, USER_TOWER, Array, Tensor
 from tastemaker_serving.models import Program, RankingModel
 from tastemaker_serving.stages.rank import rank
+from tastemaker_serving.stages.user_tower import embed
 
 GRACE_S = 20
 """Calls under way get so long when the server stops; Kubernetes kills after 30."""
@@ -193,7 +194,7 @@ def embed_rows(tower: Program, rows: Sequence[Row]) -> list[Row]:
         user=np.stack(user),
         seen=np.empty((len(rows), 0), dtype=np.int32),
     )
-    return [(vector,) for vector in pipeline.embed(tower, inputs, np.stack(profile))]
+    return [(vector,) for vector in embed(tower, inputs, np.stack(profile))]
 
 
 def _sizes(opened: Bundle) -> dict[str, int]:

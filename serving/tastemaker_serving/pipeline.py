@@ -10,12 +10,11 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from tastemaker import retrieval
 from tastemaker.candidates import (
@@ -38,7 +37,7 @@ from tastemaker.preferences import Preferences
 from tastemaker.retrieval import Heard, Retrieval, Source, Wanted
 from tastemaker.scenes import Scenes
 from tastemaker.types import ServedFrom
-from tastemaker_serving.models import Personal, Program, RankingModel
+from tastemaker_serving.models import Personal, RankingModel
 from tastemaker_serving.stages import by_scene
 from tastemaker_serving.stages.blend import blend
 from tastemaker_serving.stages.explore import propensities, reserve
@@ -47,7 +46,8 @@ from tastemaker_serving.stages.newcomers import introduce
 from tastemaker_serving.stages.rank import Ranked, rank, retrieval_order, worth
 from tastemaker_serving.stages.reasons import liked_neighbours
 from tastemaker_serving.stages.rules import PINNED
-from tastemaker_serving.stages.slate import Listed
+from tastemaker_serving.stages.slate import Arranged, Listed
+from tastemaker_serving.stages.user_tower import user_vectors
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,18 @@ class Requests:
     named: Named | None = None  # without those excluded
     shown: Codes | None = None  # (B, K, W) items of the users' last K slates, newest first, -1 is padding
     exploring: Exploring | None = None
+
+
+@dataclass(frozen=True)
+class Askers:
+    """The B users as the models know them."""
+
+    inputs: TowerInputs
+    history: Codes  # (B, L) of the inputs
+    done: Floats  # (B, L) the preference of what they did or said, 0 for other stand-ins
+    segment: Codes  # (B,) position in the vocabulary, -1 for unknown
+    session: Codes  # (B,) events at the end of the history that are of the session
+    vectors: Floats  # (B, D)
 
 
 @dataclass(frozen=True)
@@ -146,42 +158,16 @@ async def recommend(
         Unavailable: no candidates could be had; without the ranker the slates are in retrieval order.
     """
     with clock.stage("user_tower"):
-        inputs = tower_inputs(
-            requests.user_ids,
-            requests.trails,
-            model.index,
-            length=funnel.history,
-            buckets=model.user_buckets,
-            now=requests.now,
-        )
-        session = session_lengths(inputs.history, inputs.age)
-        inputs, segment, done = introduce(
-            inputs,
-            strongest_category(requests.profiles[:, requests.profiles.shape[1] - len(model.vocabulary) :]),
-            requests.people,
-            requests.said,
-            lists=model.popular,
-            index=model.index,
-            vocabulary=model.vocabulary,
-        )
-        user_vectors = embed(model.tower, _as_known(model, inputs), requests.profiles)
+        askers = _introduced(requests, model, funnel.history)
     with clock.stage("candidates"):
-        history = inputs.history.astype(np.int32)
-        wanted = _wanted(requests, inputs, history, user_vectors, segment, session)
-        proposed = await steps.generate(wanted)
+        proposed = await steps.generate(_wanted(requests, askers))
         groups = by_scene.groups(requests.scenes, scenes, model.attributes, requests.now)
         candidates = by_scene.permitted(proposed, groups, traced=requests.traced)
     with clock.stage("ranking"):
-        asked = ToRank(user_vectors, requests.profiles, candidates, requests.traced)
+        asked = ToRank(askers.vectors, requests.profiles, candidates, requests.traced)
         every, is_ranked, degraded = await _ranked(asked, steps, funnel.ranked, by_scene.by_ranker(groups))
-        ranked = every.head(funnel.ranked)
     with clock.stage("reranking"):
-        relevance = worth(ranked, is_ranked)
-        codes = pick(candidates.codes, ranked.places, -1)
-        if requests.named is not None:
-            ranked, relevance = blend(ranked, codes, relevance, requests.named)
-        if requests.exploring is not None:
-            ranked, relevance, candidates = reserve(ranked, relevance, candidates, requests.exploring)
+        ranked, relevance, candidates = _offered(requests, every.head(funnel.ranked), is_ranked, candidates)
         codes = pick(candidates.codes, ranked.places, -1)
         listed = Listed.of(codes, relevance, requests.excluded, requests.shown)
         slates = by_scene.arranged(listed, groups, model.attributes, model.unit_vectors, requests.n, requests.now)
@@ -190,61 +176,57 @@ async def recommend(
             left_out = by_scene.left_out(listed, groups, model.attributes, slates.codes, requests.now)
             traced = Traced(candidates, every, (*candidates.dropped, *left_out))
     with clock.stage("reasons"):
-        because = liked_neighbours(model, slates.codes, history, done)
-    places = pick(ranked.places, slates.places, -1)
-    silent = [f"source:{name}" for name in candidates.silent]
-    source = np.where(slates.pinned, np.uint8(PINNED), pick(candidates.source, places, 0))
-    chance = None
-    if requests.exploring is not None:
-        chance = propensities(slates.codes, source, candidates.explored, requests.exploring)
+        because = liked_neighbours(model, slates.codes, askers.history, askers.done)
+    source = _source(slates, ranked, candidates)
     return Chosen(
         codes=slates.codes,
         scores=pick(ranked.scores, slates.places, 0.0),
         source=source,
         because=because,
-        segment=segment,
+        segment=askers.segment,
         served_from=["ranked" if by_ranker else "candidates" for by_ranker in is_ranked.tolist()],
-        degraded=silent + degraded,
+        degraded=[f"source:{name}" for name in candidates.silent] + degraded,
         traced=traced,
-        propensities=chance,
+        propensities=_propensities(requests, slates, source, candidates),
     )
 
 
-def embed(tower: Program, inputs: TowerInputs, profiles: Floats) -> Floats:
-    """The user vectors (B, D)."""
-    arrays = (inputs.history, inputs.preference, inputs.age, inputs.user, profiles)
-    with torch.inference_mode():
-        return tower(*map(torch.from_numpy, arrays)).numpy()
+def _introduced(requests: Requests, model: Personal, length: int) -> Askers:
+    """The users as the models take them, by `length` events each at most; newcomers with stand-ins for events."""
+    inputs = tower_inputs(
+        requests.user_ids, requests.trails, model.index, length=length, buckets=model.user_buckets, now=requests.now
+    )
+    session = session_lengths(inputs.history, inputs.age)
+    inputs, segment, done = introduce(
+        inputs,
+        strongest_category(requests.profiles[:, requests.profiles.shape[1] - len(model.vocabulary) :]),
+        requests.people,
+        requests.said,
+        lists=model.popular,
+        index=model.index,
+        vocabulary=model.vocabulary,
+    )
+    vectors = user_vectors(model, inputs, requests.profiles)
+    return Askers(inputs, inputs.history.astype(np.int32), done, segment, session, vectors)
 
 
-def _as_known(model: Personal, inputs: TowerInputs) -> TowerInputs:
-    """The inputs with what the tower can take new items for."""
-    if not len(model.stand_ins):
-        return inputs
-    first = len(model.item_ids) - len(model.stand_ins)
-    stand_ins = model.stand_ins[np.maximum(inputs.history - first, 0)]
-    return replace(inputs, history=np.where(inputs.history < first, inputs.history, stand_ins))
-
-
-def _wanted(
-    requests: Requests, inputs: TowerInputs, history: Codes, user_vectors: Floats, segment: Codes, session: Codes
-) -> Wanted:
+def _wanted(requests: Requests, askers: Askers) -> Wanted:
     scenes = list(dict.fromkeys(requests.scenes))
     return Wanted(
-        user_vectors,
-        history,
-        inputs.preference,
-        segment,
-        _unwanted(inputs.seen, requests.named),
+        askers.vectors,
+        askers.history,
+        askers.inputs.preference,
+        askers.segment,
+        _unwanted(askers.inputs.seen, requests.named),
         requests.excluded,
-        session=session,
+        session=askers.session,
         scene=np.array([scenes.index(scene) for scene in requests.scenes], dtype=np.int32),
         people=requests.people,
         traced=requests.traced,
         named=requests.named,
         exploring=requests.exploring,
         scenes=scenes,
-        time=inputs.time,
+        time=askers.inputs.time,
     )
 
 
@@ -264,6 +246,32 @@ async def _ranked(asked: ToRank, steps: Steps, keep: int, by_ranker: Mask) -> tu
     if not by_ranker.all():
         ranked = ranked.where(by_ranker, retrieval_order(asked.candidates, asked.kept(keep)))
     return ranked, by_ranker, []
+
+
+def _offered(
+    requests: Requests, ranked: Ranked, is_ranked: Mask, candidates: Candidates
+) -> tuple[Ranked, Floats, Candidates]:
+    """What re-ranking may choose from, with what it compares (B, R) and the candidates, of which some are explored."""
+    relevance = worth(ranked, is_ranked)
+    if requests.named is not None:
+        ranked, relevance = blend(ranked, pick(candidates.codes, ranked.places, -1), relevance, requests.named)
+    if requests.exploring is not None:
+        return reserve(ranked, relevance, candidates, requests.exploring)
+    return ranked, relevance, candidates
+
+
+def _source(slates: Arranged, ranked: Ranked, candidates: Candidates) -> npt.NDArray[np.uint8]:
+    """Who proposed each item of the slates (B, n)."""
+    places = pick(ranked.places, slates.places, -1)
+    return np.where(slates.pinned, np.uint8(PINNED), pick(candidates.source, places, 0))
+
+
+def _propensities(
+    requests: Requests, slates: Arranged, source: npt.NDArray[np.uint8], candidates: Candidates
+) -> Floats | None:
+    if requests.exploring is None:
+        return None
+    return propensities(slates.codes, source, candidates.explored, requests.exploring)
 
 
 def local_steps(

@@ -32,12 +32,13 @@ from tastemaker.features.cross import SIGNALS
 from tastemaker.features.profile import profile_width
 from tastemaker.features.tower_inputs import TowerInputs
 from tastemaker.heads import HeadWeights
-from tastemaker_serving import models, pipeline
+from tastemaker_serving import models
 from tastemaker_serving.bench import seed_users
 from tastemaker_serving.kserve import run
 from tastemaker_serving.kserve_client import infer_request
 from tastemaker_serving.kserve_tensors import Array
 from tastemaker_serving.stages.rank import rank
+from tastemaker_serving.stages.user_tower import embed
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(120)]
 
@@ -204,7 +205,7 @@ async def test_the_user_tower_answers_what_the_pipelines_does(
     arrays = to_embed(2)
     history, preference, age, user, profile = arrays.values()
     inputs = TowerInputs(history, preference, age, user, seen=np.empty((USERS, 0), np.int32))
-    expected = pipeline.embed(models.load_user_tower(model_bundle), inputs, profile)
+    expected = embed(models.load_user_tower(model_bundle), inputs, profile)
 
     answer = await server.ask(protocol, "user-tower", arrays)
 

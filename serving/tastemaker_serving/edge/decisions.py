@@ -72,6 +72,11 @@ class DecisionLog:
             for detail, count in Counter(decision.detail for decision in part).items():
                 _counted(detail, result).inc(count)
 
+    async def close(self) -> None:
+        """Write what waits, and stop asking whether Redis is back."""
+        await self.flush()
+        await self._breaker.close()
+
 
 def decision_of(
     query: wire.Query, slate: Slate, colour: str, routing: str, answer: wire.RankedSlate | None, origin: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Set
+from collections.abc import AsyncIterator, Awaitable, Sequence, Set
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import NamedTuple, cast
@@ -112,60 +112,84 @@ async def opened(
 
     With a shelf, its version is what `settings.serving` answers until a routing document says otherwise.
     """
-    redis, patient = connect(redis_url), connect(redis_url, PATIENCE_S)
     async with ClientSession(cookie_jar=DummyCookieJar()) as client:
-        redis_breaker, log_breaker = _redis_breaker("Redis", redis), _redis_breaker("the decision log", redis)
+        edge = _assembled(settings, scenes, gate, shelf, connect(redis_url), connect(redis_url, PATIENCE_S), client)
         with suppress(Unavailable):
-            await gate.refresh(redis, redis_breaker)
-        meter = Meter(redis, redis_breaker)
-        edge = Edge(
-            settings=settings,
-            scenes=scenes,
-            gate=gate,
-            shelves=Shelves(shelf, redis, redis_breaker),
-            redis=redis,
-            redis_breaker=redis_breaker,
-            patient=Patient(patient, _redis_breaker("Redis", patient)),
-            cache=SlateCache(redis, redis_breaker, settings.edge.stale_ttl_s),
-            decisions=DecisionLog(redis, log_breaker, settings.decisions),
-            colours=Colours(client, settings, meter, None if shelf is None else _alone(settings, shelf)),
-            trending=Trending(redis, redis_breaker),
-            pressure=Pressure(redis, redis_breaker, settings.ingest),
-            click_rates=ClickRates(redis, redis_breaker, wanted=any(scenes[name].explore.share > 0 for name in scenes)),
-        )
+            await gate.refresh(edge.redis, edge.redis_breaker)
         with suppress(Unavailable):
             await edge.shelves.refresh()
-        background = [
-            asyncio.create_task(work, name=name)
-            for name, work in (
-                ("trending items", edge.trending.keep_fresh()),
-                ("back-pressure", edge.pressure.keep_current()),
-                ("changes of routing", edge.colours.keep_following(redis, redis_breaker)),
-                ("a new catalogue", edge.shelves.keep_current(edge.colours)),
-                ("changes of the catalogue", edge.shelves.keep_stocked()),
-                ("changes of API keys", gate.keep_current(redis, redis_breaker)),
-                ("measuring", meter.keep_flushing()),
-                ("counting what is shown and clicked", edge.click_rates.keep_flushing()),
-                ("the decision log", edge.decisions.keep_flushing()),
-            )
-        ]
-        for task in background:
-            task.add_done_callback(_mourn)
+        background = _begun(edge)
         try:
             yield edge
         finally:
-            for task in background:
-                task.cancel()
-            # A client that is just giving up may swallow the cancellation; nobody waits for it.
-            await asyncio.wait(background, timeout=STOP_S)
-            await edge.colours.close()
-            await edge.cache.close()
-            await edge.decisions.flush()
-            await log_breaker.close()
-            await redis_breaker.close()
-            await edge.patient.breaker.close()
-            await redis.aclose()
-            await patient.aclose()
+            await _ended(background)
+            await _closed(edge)
+
+
+def _assembled(
+    settings: Settings,
+    scenes: Scenes,
+    gate: Gate,
+    shelf: Shelf | None,
+    redis: Redis,
+    patient: Redis,
+    client: ClientSession,
+) -> Edge:
+    breaker = _redis_breaker("Redis", redis)
+    meter = Meter(redis, breaker)
+    return Edge(
+        settings=settings,
+        scenes=scenes,
+        gate=gate,
+        shelves=Shelves(shelf, redis, breaker),
+        redis=redis,
+        redis_breaker=breaker,
+        patient=Patient(patient, _redis_breaker("Redis", patient)),
+        cache=SlateCache(redis, breaker, settings.edge.stale_ttl_s),
+        decisions=DecisionLog(redis, _redis_breaker("the decision log", redis), settings.decisions),
+        colours=Colours(client, settings, meter, None if shelf is None else _alone(settings, shelf)),
+        trending=Trending(redis, breaker),
+        pressure=Pressure(redis, breaker, settings.ingest),
+        click_rates=ClickRates(redis, breaker, wanted=any(scenes[name].explore.share > 0 for name in scenes)),
+    )
+
+
+def _begun(edge: Edge) -> list[asyncio.Task[None]]:
+    """The edge's work in the background, under way."""
+    redis, breaker = edge.redis, edge.redis_breaker
+    work = {
+        "trending items": edge.trending.keep_fresh(),
+        "back-pressure": edge.pressure.keep_current(),
+        "changes of routing": edge.colours.keep_following(redis, breaker),
+        "a new catalogue": edge.shelves.keep_current(edge.colours),
+        "changes of the catalogue": edge.shelves.keep_stocked(),
+        "changes of API keys": edge.gate.keep_current(redis, breaker),
+        "measuring": edge.colours.meter.keep_flushing(),
+        "counting what is shown and clicked": edge.click_rates.keep_flushing(),
+        "the decision log": edge.decisions.keep_flushing(),
+    }
+    tasks = [asyncio.create_task(one, name=name) for name, one in work.items()]
+    for task in tasks:
+        task.add_done_callback(_mourn)
+    return tasks
+
+
+async def _ended(background: Sequence[asyncio.Task[None]]) -> None:
+    for task in background:
+        task.cancel()
+    # A client that is just giving up may swallow the cancellation; nobody waits for it.
+    await asyncio.wait(background, timeout=STOP_S)
+
+
+async def _closed(edge: Edge) -> None:
+    """Break off what is under way, write what waits to be logged, and let go of Redis."""
+    await edge.colours.close()
+    await edge.cache.close()
+    await edge.decisions.close()
+    await edge.redis_breaker.close()
+    await edge.patient.breaker.close()
+    await edge.redis.aclose()
+    await edge.patient.redis.aclose()
 
 
 def _redis_breaker(name: str, redis: Redis) -> Breaker:
