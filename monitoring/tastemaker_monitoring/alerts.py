@@ -177,6 +177,16 @@ FRESHNESS = Group(
             "reach the next slate (more than 30 s for 5 minutes).",
             "5m",
         ),
+        Alert(
+            "TastemakerFollowerBehind",
+            "warning",
+            # One that was killed counts for 10 minutes more, of which it is late for 9.
+            "max by (namespace) (tastemaker_follower_lag_seconds) > 60",
+            "News follow what is read late",
+            "A replica in {{ $labels.namespace }} that makes candidates of the source `stream` has not taken in events "
+            "of {{ $value | humanizeDuration }} ago (more than a minute for 10 minutes).",
+            "10m",
+        ),
     ],
 )
 

@@ -244,6 +244,19 @@ FRESHNESS = Row(
             {"{{result}}": rate("tastemaker_events_total", by="result")},
         ),
         Panel(
+            "Followers",
+            "Replicas that follow the stream, for candidates of the source `stream`.",
+            "short",
+            {"{{state}}": highest("tastemaker_followers", by="state")},
+        ),
+        Panel(
+            "Followers' lag",
+            "Age of the oldest events that one of them has not taken in. Line: bound of TastemakerFollowerBehind.",
+            "s",
+            {"lag": highest("tastemaker_follower_lag_seconds")},
+            bad=60,
+        ),
+        Panel(
             "Age of users' features",
             "Since the online store was last filled. Line: bound of TastemakerFeaturesStale.",
             "s",

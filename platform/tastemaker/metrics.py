@@ -42,8 +42,8 @@ KERNEL_BATCH_USERS: Final = Histogram(
 EVENTS: Final = Counter(
     "tastemaker_events_total",
     "Events, by what became of them: accepted, refused or held back at the edge; applied to the online state, "
-    "duplicate, stored in the lake or unreadable (a dead letter) in the ingest worker; event_type is empty where it is "
-    "not a declared one, or where nobody looked",
+    "duplicate, stored in the lake or unreadable (a dead letter) in the ingest worker; not followed by a replica that "
+    "could not take it in; event_type is empty where it is not a declared one, or where nobody looked",
     ["event_type", "result"],
 )
 EVENT_LAG_SECONDS: Final = Histogram(
@@ -53,6 +53,16 @@ EVENT_LAG_SECONDS: Final = Histogram(
 )
 STREAM_BACKLOG_EVENTS: Final = Gauge(
     "tastemaker_stream_backlog_events", "Events in the stream that a consumer group is not done with", ["group"]
+)
+FOLLOWERS: Final = Gauge(
+    "tastemaker_followers",
+    "Replicas that follow the stream, for candidates of the source `stream`: caught up, or still catching up",
+    ["state"],
+)
+FOLLOWER_LAG_SECONDS: Final = Gauge(
+    "tastemaker_follower_lag_seconds",
+    "Age of the oldest events in the stream that the slowest follower has not taken in, 0 where there are none; NaN "
+    "where nobody follows or nobody knows",
 )
 USER_FEATURES_AGE_SECONDS: Final = Gauge(
     "tastemaker_user_features_age_seconds",
@@ -65,6 +75,7 @@ CATALOGUE_COVERAGE_RATIO: Final = Gauge(
 # Every process has every metric; one that never observes these must not claim an age or a share of zero.
 USER_FEATURES_AGE_SECONDS.set(math.nan)
 CATALOGUE_COVERAGE_RATIO.set(math.nan)
+FOLLOWER_LAG_SECONDS.set(math.nan)
 
 CLICKS: Final = Counter("tastemaker_clicks_total", "Positive events that name the slate they came from", ["scene"])
 DECISIONS: Final = Counter(

@@ -11,6 +11,7 @@ V predictions, N articles, E clicks.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,9 +31,8 @@ from tastemaker.clickstream.replay import PLACES, hits, predictions, replay
 from tastemaker.clickstream.state import MINUTE, StreamState
 from tastemaker.client import AsyncClient, EventForm
 from tastemaker.errors import Unavailable
-from tastemaker.events import stream
+from tastemaker.events import followers, stream
 from tastemaker.events.schema import MAX_EVENTS
-from tastemaker.events.tail import are_abreast
 from tastemaker_serving.launch import Stack
 
 SCENE: Final = "news"
@@ -197,7 +197,8 @@ class Replay:
         shards = self._stack.settings.ingest.shards
 
         async def settled() -> bool:
-            return not stream.backlog(redis, shards, [stream.ONLINE])[stream.ONLINE] and are_abreast(redis, shards)
+            waiting = stream.backlog(redis, shards, [stream.ONLINE])[stream.ONLINE]
+            return not waiting and followers.look(redis, shards, time.time()).are_abreast
 
         wait = AsyncRetrying(
             wait=wait_fixed(POLL_S),

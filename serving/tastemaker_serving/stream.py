@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -60,7 +60,10 @@ class Stream:
         self._attributes = Attributes.of(items)
         self._follower: Follower | None = None
         self._caught_up = False
+        self._lost = 0
         self._beginning = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stopped = threading.Event()
 
     def propose(self, wanted: Wanted, k: int) -> Heard:
         """What each user reads next, in the scenes that want to know.
@@ -87,11 +90,19 @@ class Stream:
             if self._follower is not None:
                 self._follower.describe(self._attributes)
 
+    def close(self) -> None:
+        """Follow no more."""
+        self._stopped.set()
+        with self._beginning:
+            if self._thread is not None:
+                self._thread.join(TIMEOUT_S)
+
     def _following(self) -> Follower:
         with self._beginning:
             if self._follower is None:
                 self._follower = Follower(self._attributes, self._settings.event_types, StreamRecipe())
-                threading.Thread(target=self._follow, args=[self._follower], name="stream", daemon=True).start()
+                self._thread = threading.Thread(target=self._follow, args=[self._follower], name="stream", daemon=True)
+                self._thread.start()
             return self._follower
 
     def _follow(self, follower: Follower) -> None:
@@ -99,7 +110,7 @@ class Stream:
         away = False
         with Redis.from_url(self._redis_url, socket_timeout=TIMEOUT_S) as redis:
             tail = Tail(redis, self._settings.ingest.shards)
-            while True:
+            while not self._stopped.wait(POLL_S):
                 try:
                     self._read(tail, follower)
                     away = False
@@ -109,16 +120,18 @@ class Stream:
                     away = True
                 except Exception:
                     log.exception("some events were not taken in")
-                time.sleep(POLL_S)
+            with suppress(RedisError, OSError):
+                tail.leave()
 
     def _read(self, tail: Tail, follower: Follower) -> None:
         """What is new; before it what is in the lake, where this is the beginning, or something came and went."""
-        records, missed = tail.read()
+        records, missed = tail.read(caught_up=self._caught_up, lost=self._lost)
+        self._lost = len(records)  # until they are taken in
         if missed or not self._caught_up:
             follower.follow(self._from_lake(follower.now))
         if records:
             follower.follow(schema.to_arrow(records))
-        self._caught_up = True
+        self._lost, self._caught_up = 0, True
 
     def _from_lake(self, now: float) -> pa.Table:
         since = datetime.fromtimestamp(now, UTC) - MISSED_BEFORE if now else datetime.now(UTC) - BEGINS_BEFORE

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from redis.asyncio import Redis as AsyncRedis
 from tastemaker import columns
 from tastemaker.candidates import SOURCES, STREAM
 from tastemaker.catalogue.tables import as_items
+from tastemaker.clickstream.follow import Follower
 from tastemaker.config import Settings
 from tastemaker.errors import Unavailable
-from tastemaker.events import schema, stream
+from tastemaker.events import followers, schema, stream
 from tastemaker.features.tower_inputs import KeyIndex
 from tastemaker.lake import Lake
 from tastemaker.retrieval import Wanted
@@ -101,23 +103,36 @@ def proposed(source: Stream, asked: Wanted, until: Callable[[list[int]], bool] =
     pytest.fail("it never came")
 
 
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(home=tmp_path)
 
 
-def test_it_proposes_what_is_read_after_what_the_session_has_read(redis_url: str, settings: Settings) -> None:
+@pytest.fixture
+def source(redis_url: str, settings: Settings) -> Iterator[Stream]:
+    with closing(Stream(settings, redis_url, ITEMS, SCENES)) as source:
+        yield source
+
+
+def test_it_proposes_what_is_read_after_what_the_session_has_read(
+    source: Stream, redis_url: str, settings: Settings
+) -> None:
     publish(redis_url, settings, walks())
-    source = Stream(settings, redis_url, ITEMS, SCENES)
     assert proposed(source, wanted([4]))[0] == 5
     assert (source.propose(wanted([4], scene="home"), 5).proposed == -1).all(), "another scene did not ask"
 
 
-def test_what_has_left_the_stream_is_found_in_the_lake(redis_url: str, settings: Settings) -> None:
+def test_what_has_left_the_stream_is_found_in_the_lake(source: Stream, redis_url: str, settings: Settings) -> None:
     old, new = walks(), walks(1000, 1700.0)
     lake = Lake(settings.lake)
     lake.append_events(schema.to_arrow(schema.records_of(old)))
-    source = Stream(settings, redis_url, ITEMS, SCENES)
     assert proposed(source, wanted([4]))[0] == 5
 
     publish(redis_url, settings, [click(5000 + reader, f"v{reader}", 20, 90) for reader in range(9)])
@@ -132,25 +147,51 @@ def test_what_has_left_the_stream_is_found_in_the_lake(redis_url: str, settings:
     proposed(source, wanted([4]), lambda found: 21 in found)
 
 
-def test_a_lake_that_cannot_be_read_does_not_keep_it_from_following(redis_url: str, settings: Settings) -> None:
+def test_a_lake_that_cannot_be_read_does_not_keep_it_from_following(
+    source: Stream, redis_url: str, settings: Settings
+) -> None:
     Lake(settings.lake).append_events(schema.to_arrow(schema.records_of(walks())))
     for file in Path(settings.lake).rglob("*.parquet"):
         file.write_bytes(b"no Parquet")
     publish(redis_url, settings, walks())
-    assert proposed(Stream(settings, redis_url, ITEMS, SCENES), wanted([4]))[0] == 5
+    assert proposed(source, wanted([4]))[0] == 5
 
 
-def test_an_event_that_comes_twice_counts_once(redis_url: str, settings: Settings) -> None:
+def test_an_event_that_comes_twice_counts_once(source: Stream, redis_url: str, settings: Settings) -> None:
     twice = [click(1, "a", 7, 10)] * 50 + [click(2 + n, f"b{n}", 8, 9) for n in range(5)]
     publish(redis_url, settings, twice)
-    source = Stream(settings, redis_url, ITEMS, SCENES)
     found = proposed(source, wanted([]), lambda found: {7, 8} <= set(found))
     assert found.index(8) < found.index(7)
 
 
-def test_new_items_are_proposed_once_they_are_read(redis_url: str, settings: Settings) -> None:
+def test_it_says_how_far_it_is_and_what_it_could_not_take_in(
+    source: Stream, redis_url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails, follow = [True], Follower.follow
+
+    def stumble(self: Follower, events: pa.Table) -> None:
+        if "stumble" in events[columns.USER_ID].to_pylist() and fails:
+            fails.pop()
+            raise ValueError("a bug")
+        follow(self, events)
+
+    monkeypatch.setattr(Follower, "follow", stumble)
+    with Redis.from_url(redis_url) as redis:
+
+        def seen() -> followers.Followers:
+            return followers.look(redis, settings.ingest.shards, time.time())
+
+        publish(redis_url, settings, walks())
+        proposed(source, wanted([4]))
+        until(lambda: seen().are_abreast)
+        publish(redis_url, settings, [click(9000 + n, "stumble", n, 5) for n in range(3)])
+        until(lambda: not fails and seen().are_abreast)
+        assert seen().caught_up == 1
+        assert followers.count_lost(redis) == 3
+
+
+def test_new_items_are_proposed_once_they_are_read(source: Stream, redis_url: str, settings: Settings) -> None:
     publish(redis_url, settings, walks())
-    source = Stream(settings, redis_url, ITEMS, SCENES)
     proposed(source, wanted([4]))
     added = ["new"]
     index = KeyIndex.of(ITEMS[columns.ITEM_ID].to_pylist()).extended(added, 30)

@@ -16,7 +16,7 @@ from redis import Redis, RedisError
 from tastemaker import coverage, metrics
 from tastemaker.config import Settings
 from tastemaker.errors import Conflict
-from tastemaker.events import stream
+from tastemaker.events import followers, stream
 from tastemaker.features.files import MATERIALIZED_KEY
 from tastemaker.lake import ITEMS_FILE, Lake
 
@@ -90,13 +90,21 @@ class Observer:
                 self._materialized = float(materialized)
             backlogs: dict[str, float] = {**stream.backlog(self._redis, self._shards, self._groups)}
             covered = self._covered(now)
+            self._look_at_followers(now)
         except RedisError as error:
             log.warning("Redis cannot be observed: %s", error)
             backlogs, covered = dict.fromkeys(self._groups, math.nan), math.nan
+            _show_followers(math.nan, math.nan, math.nan)
         metrics.USER_FEATURES_AGE_SECONDS.set(now - self._materialized)
         metrics.CATALOGUE_COVERAGE_RATIO.set(covered)
         for group, backlog in backlogs.items():
             metrics.STREAM_BACKLOG_EVENTS.labels(group).set(backlog)
+
+    def _look_at_followers(self, now: float) -> None:
+        found = followers.look(self._redis, self._shards, now)
+        lag_s = found.lag_s(now)
+        _show_followers(found.caught_up, found.catching_up, math.nan if lag_s is None else lag_s)
+        metrics.EVENTS.labels("", "not followed").inc(followers.count_lost(self._redis))
 
     def _covered(self, now: float) -> float:
         if now - self._counted >= CATALOGUE_LIFE_S or not self._catalogue:
@@ -106,6 +114,12 @@ class Observer:
             except Exception as error:  # each file system has its own, and none may end the observing
                 log.warning("the catalogue cannot be counted: %s", error)
         return coverage.ratio(self._redis, now, self._catalogue) if self._catalogue else math.nan
+
+
+def _show_followers(caught_up: float, catching_up: float, lag_s: float) -> None:
+    metrics.FOLLOWERS.labels("caught up").set(caught_up)
+    metrics.FOLLOWERS.labels("catching up").set(catching_up)
+    metrics.FOLLOWER_LAG_SECONDS.set(lag_s)
 
 
 def _observe_until(settings: Settings, redis_url: str, groups: tuple[str, ...], stop: threading.Event) -> None:

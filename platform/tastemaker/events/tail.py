@@ -2,26 +2,21 @@
 
 An entry leaves its stream when the groups are done with it, and is in the lake by then (see `stream`). So a reader that
 is a moment behind misses nothing; one that was away for longer is told, and finds what it missed in the lake.
-
-    tm:events:readers   by reader, as JSON: the last entry of each shard that it is done with
 """
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Sequence
 from typing import Any, Final
 
-import msgspec
 from redis import Redis, ResponseError
 
-from tastemaker.events import schema
+from tastemaker.events import followers, schema
+from tastemaker.events.followers import BEGINNING, Report, place
 from tastemaker.events.schema import Record
 from tastemaker.events.stream import FIELD, stream_key
 
-READERS_KEY: Final = "tm:events:readers"
-READERS_KEPT_S: Final = 60
-BEGINNING: Final = "0-0"
 MOST_ENTRIES: Final = 256  # of a shard in one reply
 
 
@@ -34,17 +29,23 @@ class Tail:
         self._after = [BEGINNING] * shards
         self._entries = [0] * shards  # ever added up to there
 
-    def read(self) -> tuple[list[Record], bool]:
-        """The events that came in since the last call, at first all there are; and whether others came and went."""
+    def read(self, *, caught_up: bool = True, lost: int = 0) -> tuple[list[Record], bool]:
+        """The events that came in since the last call, at first all there are; and whether others came and went.
+
+        Whoever asks (`followers`) is told that the reader is done with what the last call gave.
+
+        Args:
+            caught_up: whether it has taken in what it had to begin with.
+            lost: events of the last call that it could not take in.
+        """
         records: list[Record] = []
         missed = False
         with self._redis.pipeline(transaction=False) as pipe:
             for shard, after in enumerate(self._after):
                 pipe.xread({stream_key(shard): after}, count=MOST_ENTRIES)
                 pipe.xinfo_stream(stream_key(shard))
-            pipe.hset(READERS_KEY, self._name, msgspec.json.encode(self._after).decode())
-            pipe.expire(READERS_KEY, READERS_KEPT_S)
-            *replies, _, _ = pipe.execute(raise_on_error=False)
+            followers.report(pipe, self._name, Report(time.time(), self._after, caught_up), lost)
+            replies = pipe.execute(raise_on_error=False)[: 2 * len(self._after)]
         for shard, (found, info) in enumerate(zip(replies[0::2], replies[1::2], strict=True)):
             for error in (found, info):
                 if isinstance(error, Exception) and not isinstance(error, ResponseError):
@@ -55,6 +56,10 @@ class Tail:
                 records += self._take(shard, found)
                 missed |= self._has_missed(shard, found, info)
         return records, missed
+
+    def leave(self) -> None:
+        """Say that there is no such reader any more."""
+        self._redis.hdel(followers.FOLLOWERS_KEY, self._name)
 
     def _take(self, shard: int, found: Any) -> list[Record]:
         records = []
@@ -67,7 +72,7 @@ class Tail:
     def _has_missed(self, shard: int, found: Any, info: dict[str, Any]) -> bool:
         read = sum(len(entries) for _, entries in found or ())
         counted, last = self._entries[shard], info["last-generated-id"].decode()
-        if _place(last) < _place(self._after[shard]):
+        if place(last) < place(self._after[shard]):
             return self._begin_again(shard)
         if not info["length"]:
             self._after[shard] = last
@@ -81,19 +86,3 @@ class Tail:
         was_further = self._after[shard] != BEGINNING
         self._after[shard], self._entries[shard] = BEGINNING, 0
         return was_further
-
-
-def are_abreast(redis: Redis, shards: int) -> bool:
-    """Whether there are readers, and every one came back for more after all that there is."""
-    with redis.pipeline(transaction=False) as pipe:
-        pipe.hvals(READERS_KEY)
-        for shard in range(shards):
-            pipe.xinfo_stream(stream_key(shard))
-        places, *infos = pipe.execute(raise_on_error=False)
-    newest = [info["last-generated-id"].decode() if isinstance(info, dict) else BEGINNING for info in infos]
-    return bool(places) and all(msgspec.json.decode(place, type=Sequence[str]) == newest for place in places)
-
-
-def _place(entry_id: str) -> tuple[int, int]:
-    milliseconds, _, sequence = entry_id.partition("-")
-    return int(milliseconds), int(sequence)

@@ -25,6 +25,7 @@ from tastemaker.errors import Conflict
 from tastemaker.events import ingest, observe, stream
 from tastemaker.events.observe import Observer
 from tastemaker.events.stream import GROUPS, Group, shard_of
+from tastemaker.events.tail import Tail
 from tastemaker.features.files import MATERIALIZED_KEY
 from tastemaker.lake import ITEM_SCHEMA, Lake
 from tastemaker.types import Event
@@ -59,6 +60,8 @@ def unknown() -> Iterator[None]:
     metrics.CATALOGUE_COVERAGE_RATIO.set(math.nan)
     yield
     metrics.STREAM_BACKLOG_EVENTS.clear()
+    metrics.FOLLOWERS.clear()
+    metrics.FOLLOWER_LAG_SECONDS.set(math.nan)
 
 
 def test_gauges_show_what_redis_and_the_lake_hold(redis: Redis, redis_url: str, settings: Settings) -> None:
@@ -75,10 +78,27 @@ def test_gauges_show_what_redis_and_the_lake_hold(redis: Redis, redis_url: str, 
     assert gauge("stream_backlog_events", group="lake") == 5
 
 
+def test_followers_are_shown_with_their_lag_and_losses(redis: Redis, redis_url: str, settings: Settings) -> None:
+    lost = gauge("events_total", event_type="", result="not followed")
+    asyncio.run(_publish(redis_url, [Event("e", "ann", "i1", "like", datetime.now(UTC))]))
+    came = time.time()
+    Tail(redis, SHARDS).read(caught_up=False)
+    done = Tail(redis, SHARDS)
+    done.read()
+    done.read(lost=7)
+    Observer(redis, Lake(settings.lake), GROUPS, SHARDS, lambda: came + 30).look()
+    assert gauge("followers", state="caught up") == 1
+    assert gauge("followers", state="catching up") == 1
+    assert gauge("follower_lag_seconds") == pytest.approx(30, abs=1)
+    assert gauge("events_total", event_type="", result="not followed") - (0 if math.isnan(lost) else lost) == 7
+
+
 def test_of_an_empty_installation_nothing_is_claimed(redis: Redis, settings: Settings) -> None:
     Observer(redis, Lake(settings.lake), GROUPS, SHARDS).look()
     assert math.isnan(gauge("user_features_age_seconds"))
     assert math.isnan(gauge("catalogue_coverage_ratio"))
+    assert math.isnan(gauge("follower_lag_seconds"))
+    assert gauge("followers", state="caught up") == 0
     assert gauge("stream_backlog_events", group="online") == 0
 
 
@@ -113,6 +133,7 @@ def test_without_redis_the_age_grows_and_the_rest_is_unknown(
     assert gauge("user_features_age_seconds") == 60
     assert math.isnan(gauge("catalogue_coverage_ratio"))
     assert math.isnan(gauge("stream_backlog_events", group="lake"))
+    assert math.isnan(gauge("followers", state="caught up"))
     assert "Redis cannot be observed" in caplog.text
 
 

@@ -10,7 +10,7 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from tastemaker.events import stream
-from tastemaker.events.tail import Tail, are_abreast
+from tastemaker.events.tail import Tail
 from tastemaker.types import Event
 
 SHARDS = 3
@@ -81,18 +81,3 @@ async def test_it_begins_again_when_redis_has_lost_the_stream(redis: Redis, redi
     assert read(tail) == (set(), True)
     await publish(redis_url, "g")
     assert read(tail) == ({"g"}, False)
-
-
-async def test_all_are_abreast_when_each_came_back_for_more(redis: Redis, redis_url: str) -> None:
-    assert not are_abreast(redis, SHARDS), "nobody reads"
-    first, second = Tail(redis, SHARDS), Tail(redis, SHARDS)
-    await publish(redis_url, *"abcdef")
-    first.read()
-    second.read()
-    assert not are_abreast(redis, SHARDS), "they may still be at work on it"
-    first.read()
-    assert not are_abreast(redis, SHARDS)
-    second.read()
-    assert are_abreast(redis, SHARDS)
-    await publish(redis_url, "g")
-    assert not are_abreast(redis, SHARDS)
