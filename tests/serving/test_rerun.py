@@ -30,7 +30,7 @@ from tastemaker_serving.rerun import Comparison, Rerun, by_scene, is_whole, reru
 from tastemaker_serving.rerun_cli import replay
 from tastemaker_serving.tracing import trace_of
 from tastemaker_serving.wire import Query
-from tastemaker_training import synthetic
+from tastemaker_training.bench import synthetic
 
 NOW = 1_800_000_000
 FUNNEL = Funnel(candidates=100, ranked=40, slate=10)

@@ -15,8 +15,8 @@ from tastemaker_training import recipes
 from tastemaker_training.data import Data
 from tastemaker_training.dataset import category_matrix
 from tastemaker_training.interactions import Split, from_lake, split_by_time
-from tastemaker_training.loop import Task
-from tastemaker_training.towers import tower_task as tower_task_of
+from tastemaker_training.towers.loop import Task
+from tastemaker_training.towers.stage import tower_task as tower_task_of
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 GENRES = ("Comedy", "Drama")

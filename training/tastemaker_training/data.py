@@ -14,9 +14,9 @@ from tastemaker.config import Settings
 from tastemaker.features import vocabulary
 from tastemaker.features.store import Features
 from tastemaker.lake import Lake
-from tastemaker_training import features as batch_features
 from tastemaker_training import user_sample
 from tastemaker_training.dataset import category_matrix, profiles_at
+from tastemaker_training.features import build as batch_features
 from tastemaker_training.interactions import Floats, Interactions, Split, from_lake, split_by_time
 from tastemaker_training.narrator import Narrator
 from tastemaker_training.recipes import Recipe

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from tastemaker.features.cross import cross_features
-from tastemaker_training import ranker_loop
 from tastemaker_training.interactions import Floats, Interactions, Ints, Split
-from tastemaker_training.ranker import Ranker, logits
-from tastemaker_training.ranker_lists import Lists
-from tastemaker_training.ranker_loop import RankerTask
+from tastemaker_training.ranker import loop as ranker_loop
+from tastemaker_training.ranker.lists import Lists
+from tastemaker_training.ranker.loop import RankerTask
+from tastemaker_training.ranker.model import Ranker, logits
 from tastemaker_training.recipes import HybridRecipe, Recipe
-from tastemaker_training.source import Source
+from tastemaker_training.sources.source import Source
 
 PASS = 256
 """Users scored at once."""

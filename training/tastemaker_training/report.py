@@ -19,13 +19,14 @@ from tastemaker.features.store import Features
 from tastemaker.features.tower_inputs import KeyIndex, tower_inputs
 from tastemaker.features.trail import Trail
 from tastemaker.replay import Replay
-from tastemaker_training import als, user_sample
+from tastemaker_training import user_sample
 from tastemaker_training.dataset import category_matrix, profiles_at
-from tastemaker_training.evaluate import Judgements, Slates, coverage, judgements, most_popular
+from tastemaker_training.evaluation.metrics import Judgements, Slates, coverage, judgements, most_popular
+from tastemaker_training.evaluation.yardstick import Yardstick
 from tastemaker_training.incumbent import Incumbent, translated
 from tastemaker_training.interactions import Floats, Split, from_lake, split_by_time
 from tastemaker_training.recipes import Recipe
-from tastemaker_training.yardstick import Yardstick
+from tastemaker_training.sources import als
 
 Pipeline = Callable[[Bundle, Settings, Sequence[str], Sequence[Trail], Floats, int, int], Replay]
 """`replay` of the entry point `tastemaker.pipelines: served`."""

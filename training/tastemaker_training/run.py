@@ -33,12 +33,12 @@ from tastemaker_training.data import Data, read
 from tastemaker_training.incumbent import incumbent
 from tastemaker_training.job import Job
 from tastemaker_training.model_card import Made, model_card
-from tastemaker_training.ranker import export_ranker, item_halves
-from tastemaker_training.ranking import Ranking, fit_ranking, most_liked
+from tastemaker_training.ranker.model import export_ranker, item_halves
+from tastemaker_training.ranker.stage import Ranking, fit_ranking, most_liked
 from tastemaker_training.recipes import Recipe
 from tastemaker_training.report import evaluate
-from tastemaker_training.towers import Towers, fit_towers
-from tastemaker_training.two_tower import export_user_tower
+from tastemaker_training.towers.stage import Towers, fit_towers
+from tastemaker_training.towers.two_tower import export_user_tower
 
 
 def train(job: Job) -> tuple[ModelRef, dict[str, Any]]:

@@ -18,7 +18,7 @@ from tastemaker.config import Settings
 from tastemaker.errors import NotFound
 from tastemaker.ids import keys_of
 from tastemaker.lake import EVENT_SCHEMA, FILE, Lake, settled
-from tastemaker_training.feature_engine import engine_for
+from tastemaker_training.features.engine import engine_for
 
 SALT = "sample:"  # so that the sample is independent of everything else that hashes users
 TASKS = 64  # in which files are read, each by one worker

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from tastemaker_training.evaluate import Judgements
+from tastemaker_training.evaluation.metrics import Judgements
 from tastemaker_training.interactions import Floats, Interactions, Ints
 from tastemaker_training.quality.formats import leave_last_out
 from tastemaker_training.quality.outcome import interval, measured

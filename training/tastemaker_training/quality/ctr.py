@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from tastemaker_training.quality import ctr_data
 from tastemaker_training.quality.ctr_data import Impressions
 from tastemaker_training.quality.outcome import interval
-from tastemaker_training.ranker import Ranker, Widths
+from tastemaker_training.ranker.model import Ranker, Widths
 from tastemaker_training.recipes import RankerRecipe
 
 WIDTH = 16

@@ -18,7 +18,7 @@ from typing import TextIO
 import numpy as np
 
 from tastemaker.errors import InvalidInput, NotFound
-from tastemaker_training.evaluate import Judgements
+from tastemaker_training.evaluation.metrics import Judgements
 from tastemaker_training.interactions import Interactions, Ints, Split
 from tastemaker_training.quality.problem import Problem, bare_catalogue
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from tastemaker.errors import InvalidInput
-from tastemaker_training import als, content, graph_filter, hybrid, towers, transition
+from tastemaker_training import hybrid
 from tastemaker_training.interactions import Floats, Interactions, Ints, Split
 from tastemaker_training.quality.problem import Problem
 from tastemaker_training.recipes import Recipe
-from tastemaker_training.source import Source
+from tastemaker_training.sources import als, content, graph_filter, transition
+from tastemaker_training.sources.source import Source
+from tastemaker_training.towers import stage as towers
 
 Fit = Callable[[Interactions], Source]
 Tell = Callable[[str], None]

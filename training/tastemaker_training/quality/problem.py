@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from tastemaker import columns
 from tastemaker.lake import ITEM_SCHEMA
-from tastemaker_training.evaluate import Judgements, Slates, ndcg_per_user, recall_per_user
+from tastemaker_training.evaluation.metrics import Judgements, Slates, ndcg_per_user, recall_per_user
 from tastemaker_training.interactions import Interactions, Ints, Split
-from tastemaker_training.source import Source
+from tastemaker_training.sources.source import Source
 
 PASS = 512
 """Users scored at once: at 50,000 items their scores take 100 MB."""

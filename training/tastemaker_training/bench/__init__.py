@@ -1,0 +1,1 @@
+"""What training costs, and bundles of any size to measure serving with."""

@@ -1,0 +1,1 @@
+"""The models that propose candidates beside the two towers: each can be asked for scores of the whole catalogue."""
