@@ -1,9 +1,7 @@
 """The data lake: Parquet files under any fsspec URL (a directory, `memory://`, `s3://`, `gs://`).
 
     events/date=YYYY-MM-DD/*.parquet   one file per append, by the UTC day on which the lake received it
-    items/items.parquet                the catalogue, replaced as a whole
-    items/changes/*.parquet            what changed since (`catalogue`), one file per append
-    users/users.parquet                profiles, replaced as a whole
+    items/, users/                     catalogue and profiles, each a table that changes row by row (`changes`)
     features/…                         what feature builds make of the above
 
 A file is written under a hidden name and then moved to its own, so a reader sees all of it or nothing. Events are filed
@@ -22,14 +20,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
-from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from tastemaker import columns
-from tastemaker.catalogue import tables
 from tastemaker.catalogue.tables import ITEM_SCHEMA as ITEM_SCHEMA
 from tastemaker.catalogue.tables import TIMESTAMP_TYPE as TIMESTAMP_TYPE
-from tastemaker.catalogue.tables import as_items, at_version, version_of
+from tastemaker.changes.files import ChangingTable
 from tastemaker.errors import InvalidInput, NotFound
 from tastemaker.lake_files import Files
 
@@ -63,11 +58,6 @@ REQUIRED = {
 
 FILE = "file"
 """What `Lake.scan` adds to the columns of events."""
-ITEMS_FILE = "items/items.parquet"
-CHANGES = "items/changes"
-CHANGE_FILES = 50
-"""Files of changes beyond which they become one."""
-USERS_FILE = "users/users.parquet"
 _NOT_NAMED_BY_US = 2**63 - 1
 # An event reaches the lake after it happened; a client's clock may run ahead of ours by no more than this.
 CLOCK_SKEW = timedelta(days=1)
@@ -75,6 +65,16 @@ CLOCK_SKEW = timedelta(days=1)
 
 class Lake(Files):
     """Events, items, users and feature files under one URL."""
+
+    def __init__(self, url: str) -> None:
+        """Open the lake at `url`, which need not exist yet.
+
+        Raises:
+            InvalidInput: no installed file system knows the URL's scheme.
+        """
+        super().__init__(url)
+        self.catalogue = ChangingTable(self, "items", ITEM_SCHEMA)
+        self.profiles = ChangingTable(self, "users", USER_SCHEMA)
 
     def append_events(self, events: pa.Table) -> int:
         """Add events as one new file; returns the rows written.
@@ -139,62 +139,19 @@ class Lake(Files):
         Raises:
             InvalidInput: they do not fit ITEM_SCHEMA.
         """
-        version = self.items_version() if version is None else version
-        self.write(ITEMS_FILE, at_version(_conform(items, ITEM_SCHEMA, "items"), version))
-        for name in self._change_files():
-            if _version_in(name) <= version:
-                self.remove(name)
+        self.catalogue.replace(_conform(items, ITEM_SCHEMA, "items"), version)
 
-    @retry(retry=retry_if_exception_type(FileNotFoundError), stop=stop_after_attempt(5), reraise=True)
     def items(self) -> pa.Table:
         """The catalogue in ITEM_SCHEMA with all changes. Raises NotFound when there is none."""
-        # Changes before items: whoever folds them in writes the items first, so between the two nothing is missed.
-        changes = self._changes(self._change_files())
-        if changes and not self.exists(ITEMS_FILE):
-            return tables.changed(ITEM_SCHEMA.empty_table(), changes)
-        return tables.changed(as_items(self.read(ITEMS_FILE, "Fill it with `tastemaker data import`")), changes)
-
-    def items_version(self) -> int:
-        """The version up to which the lake has all changes to the catalogue; 0 for none."""
-        written = [_version_in(name) for name in self._change_files()]
-        return max([version_of(self.read(ITEMS_FILE)) if self.exists(ITEMS_FILE) else 0, *written])
-
-    def append_item_changes(self, changes: pa.Table) -> None:
-        """Add changes of items (tables.CHANGE_SCHEMA), at least one, as one new file; many small files become one."""
-        self._write_changes(changes)
-        files = self._change_files()
-        if len(files) > CHANGE_FILES:
-            self._write_changes(tables.newest(self._changes(files)))
-            for name in files:
-                self.remove(name)
-
-    def replace_users(self, users: pa.Table) -> None:
-        """Make `users` all the profiles. Raises InvalidInput when they do not fit USER_SCHEMA."""
-        self.write(USERS_FILE, _conform(users, USER_SCHEMA, "users"))
+        items = self.catalogue.read()
+        if items is None:
+            raise NotFound(f"the lake at {self.url} has no items", "Fill it with `tastemaker data import`")
+        return items
 
     def users(self) -> pa.Table:
-        """The profiles; none when nobody has registered one, since a user is known by events alone."""
-        return self.read(USERS_FILE) if self.exists(USERS_FILE) else USER_SCHEMA.empty_table()
-
-    def _change_files(self) -> list[str]:
-        return [name for name in self.files(CHANGES) if name.endswith(".parquet")]
-
-    def _changes(self, files: Sequence[str]) -> list[pa.Table]:
-        """The changes in `files`. Raises FileNotFoundError where another process just made one of several."""
-        found = []
-        for name in files:
-            with self._fs.open(f"{self._root}/{name}", "rb") as stream:
-                found.append(pq.read_table(stream))
-        return found
-
-    def _write_changes(self, changes: pa.Table) -> None:
-        version = pc.max(changes[tables.VERSION]).as_py()
-        self.write(f"{CHANGES}/{version:020d}-{uuid.uuid4().hex[:8]}.parquet", changes)
-
-
-def _version_in(name: str) -> int:
-    """The highest version in a file of changes, by its name."""
-    return int(posixpath.basename(name).partition("-")[0])
+        """The profiles in USER_SCHEMA; none when nobody has sent one, since a user is known by events alone."""
+        users = self.profiles.read()
+        return USER_SCHEMA.empty_table() if users is None else users
 
 
 def arrival_ns(file: str) -> int:

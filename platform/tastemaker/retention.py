@@ -19,10 +19,12 @@ from redis import Redis
 from redis.client import Pipeline
 
 from tastemaker import columns
+from tastemaker.changes.files import while_files_go
+from tastemaker.changes.tables import VERSION
 from tastemaker.decisions import archive
 from tastemaker.erasure import TOMBSTONES
 from tastemaker.features.files import FRESH_USER_FILE, STATE_FILE, USER_FILE
-from tastemaker.lake import TIMESTAMP_TYPE, USERS_FILE, Lake, arrival_ns
+from tastemaker.lake import TIMESTAMP_TYPE, Lake, arrival_ns
 
 KEPT_MS: Final = 7 * 86_400_000
 """How long a tombstone stays: what was on its way when its user asked has reached the lake by then."""
@@ -85,10 +87,18 @@ def erase(
     snapshots = [file for file in (USER_FILE, FRESH_USER_FILE) if lake.exists(file)]
     features = _erase_rows(lake, snapshots, asked, columns.EVENT_TIMESTAMP, anew)
     forget_features(users)
-    profiles = _erase_rows(lake, [USERS_FILE] if lake.exists(USERS_FILE) else [], asked, columns.CREATED_AT)
+    profiles = _erase_profiles(lake, asked)
     decisions = _erase_rows(lake, archive.files(lake), asked, columns.TIMESTAMP)
     _lay_down(redis, tombstones, int(now.timestamp() * 1000) - KEPT_MS)
     return Erased(len(users), events, profiles, decisions, features, expired)
+
+
+@while_files_go
+def _erase_profiles(lake: Lake, asked: Asked) -> int:
+    """Erase profiles and the changes of them until their users asked; the oldest first, so that a removal goes last."""
+    base = [lake.profiles.base] if lake.exists(lake.profiles.base) else []
+    erased = _erase_rows(lake, base, asked, columns.CREATED_AT)
+    return erased + _erase_rows(lake, lake.profiles.change_files(), asked, VERSION)
 
 
 def _erase_rows(

@@ -47,15 +47,6 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class User:
-    """A profile. Everything but the id may be unknown."""
-
-    user_id: str
-    created_at: datetime | None = None
-    country: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class SlateItem:
     """One place of a slate. `source` names the candidate source that proposed it, `reason` is for people."""
 

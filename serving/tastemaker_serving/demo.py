@@ -18,7 +18,7 @@ from rich.table import Table
 from tastemaker import columns
 from tastemaker.config import Settings
 from tastemaker.errors import NotFound, Unavailable
-from tastemaker.lake import ITEMS_FILE, Lake
+from tastemaker.lake import Lake
 from tastemaker.registry import Registry
 from tastemaker_serving.launch import Stack, running
 
@@ -57,7 +57,8 @@ def run(settings: Settings, *, once: bool, as_json: bool) -> None:
 def missing_steps(settings: Settings) -> list[Step]:
     """What has to be done before there is something to serve."""
     steps = []
-    if not Lake(settings.lake).exists(ITEMS_FILE):
+    lake = Lake(settings.lake)
+    if not lake.exists(lake.catalogue.base):
         steps.append(
             Step("Importing MovieLens (100,836 ratings)", ("data", "import", "--format", "movielens", str(SAMPLE)))
         )

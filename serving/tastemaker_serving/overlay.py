@@ -25,10 +25,10 @@ from redis import Redis, RedisError
 from tastemaker import columns
 from tastemaker.bundle import Bundle
 from tastemaker.candidates import Candidates, Codes
-from tastemaker.catalogue import log as catalogue_log
-from tastemaker.catalogue import schema
-from tastemaker.catalogue.log import Change
-from tastemaker.catalogue.tables import version_of
+from tastemaker.catalogue.log import ItemChange
+from tastemaker.catalogue.log import items as item_log
+from tastemaker.catalogue.tables import ITEM_SCHEMA
+from tastemaker.changes.tables import to_arrow, version_of
 from tastemaker.features.kin import Kin, Relations
 from tastemaker.features.tower_inputs import KeyIndex
 from tastemaker.ids import Keys, keys_of
@@ -162,7 +162,7 @@ class Overlay:
 
     def refresh(self) -> None:
         """Look at the log once. Raises redis.RedisError where it cannot be read; what was read is in place."""
-        while changes := catalogue_log.read(self._redis, self._version):
+        while changes := item_log.read(self._redis, self._version):
             self._take_in(changes)
             self._version = changes[-1].version
 
@@ -184,25 +184,26 @@ class Overlay:
     def _relations(self) -> Relations:
         return Relations.of(self._opened)
 
-    def _take_in(self, changes: Sequence[Change]) -> None:
+    def _take_in(self, changes: Sequence[ItemChange]) -> None:
         roster = self.roster
-        there = [change for change in changes if change.item is not None]
-        known = roster.index.find(keys_of([change.item_id for change in there]))
-        added = [change.item_id for change, code in zip(there, known.tolist(), strict=True) if code < 0]
+        there = [change for change in changes if change.document is not None]
+        known = roster.index.find(keys_of([change.id for change in there]))
+        added = [change.id for change, code in zip(there, known.tolist(), strict=True) if code < 0]
         first = roster.bundled + len(roster.strangers)
         if added:
             strangers = np.concatenate([roster.strangers, keys_of(added)])
             roster = replace(roster, index=roster.index.extended(added, first), strangers=strangers)
-        codes = roster.index.find(keys_of([change.item_id for change in changes]))
+        codes = roster.index.find(keys_of([change.id for change in changes]))
         items: dict[int, Item] = {}
         for change, code in zip(changes, codes.tolist(), strict=True):
-            if change.item is not None:
-                items[code] = change.item
+            if change.document is not None:
+                items[code] = change.document
             if code >= 0:
-                (self._gone.discard if change.item is not None and change.item.available else self._gone.add)(code)
+                is_there = change.document is not None and change.document.available
+                (self._gone.discard if is_there else self._gone.add)(code)
         new = [(code, change) for code, change in zip(codes.tolist(), changes, strict=True) if code >= roster.bundled]
-        new = [(code, change) for code, change in new if change.item is not None]
-        kin = self._relations.kin(schema.to_arrow([change for _, change in new])) if new else None
+        new = [(code, change) for code, change in new if change.document is not None]
+        kin = self._relations.kin(to_arrow([change for _, change in new], ITEM_SCHEMA)) if new else None
         self._tell(added, items, np.array([code for code, _ in new], dtype=np.int32), kin, roster.index)
         self.roster = roster  # after the model, which thus knows every code that the roster gives
 

@@ -16,7 +16,7 @@ NOW = datetime.now(UTC)
 @pytest.fixture
 def lake() -> Lake:
     lake = Lake(f"memory://audience-{id(object())}")
-    lake.replace_users(pa.Table.from_pylist([{"user_id": "quiet"}], USER_SCHEMA))
+    lake.profiles.replace(pa.Table.from_pylist([{"user_id": "quiet"}], USER_SCHEMA))
     for hours in (0, 30):
         events = [
             {

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tastemaker import columns
 from tastemaker.errors import InvalidInput, NotFound
-from tastemaker.lake import EVENT_SCHEMA, ITEM_SCHEMA, ITEMS_FILE, USER_SCHEMA, Lake
+from tastemaker.lake import EVENT_SCHEMA, ITEM_SCHEMA, USER_SCHEMA, Lake
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
@@ -129,14 +129,14 @@ def test_an_append_of_nothing_makes_no_file(lake: Lake) -> None:
 def test_items_and_users_are_replaced_as_a_whole(lake: Lake) -> None:
     for title in ("one", "two"):
         lake.replace_items(pa.Table.from_pylist([{columns.ITEM_ID: "1", columns.TITLE: title}], ITEM_SCHEMA))
-    lake.replace_users(pa.Table.from_pylist([{columns.USER_ID: "u", columns.CREATED_AT: NOON}], USER_SCHEMA))
+    lake.profiles.replace(pa.Table.from_pylist([{columns.USER_ID: "u", columns.CREATED_AT: NOON}], USER_SCHEMA))
 
     assert lake.items()[columns.TITLE].to_pylist() == ["two"]
     assert lake.users()[columns.CREATED_AT].to_pylist() == [NOON]
 
 
 def test_a_catalogue_from_before_a_column_came_is_read_with_nulls_there(lake: Lake) -> None:
-    lake.write(ITEMS_FILE, pa.table({columns.ITEM_ID: ["1"], columns.TITLE: ["one"]}))
+    lake.write(lake.catalogue.base, pa.table({columns.ITEM_ID: ["1"], columns.TITLE: ["one"]}))
 
     assert lake.items().schema == ITEM_SCHEMA
     (item,) = lake.items().to_pylist()

@@ -47,7 +47,7 @@ def lake(settings: Settings) -> Lake:
     lake = Lake(settings.lake)
     lake.append_events(rows(EVENT_SCHEMA, columns.TIMESTAMP, ("a", -9), ("b", -9), ("a", -2), ("c", 5)))
     lake.append_events(rows(EVENT_SCHEMA, columns.TIMESTAMP, ("b", -1)))
-    lake.replace_users(rows(USER_SCHEMA, columns.CREATED_AT, ("a", -99), ("b", -99)))
+    lake.profiles.replace(rows(USER_SCHEMA, columns.CREATED_AT, ("a", -99), ("b", -99)))
     lake.write(USER_FILE, rows(SNAPSHOTS, columns.EVENT_TIMESTAMP, ("a", -9), ("b", -9), ("a", -2)))
     lake.write(FRESH_USER_FILE, rows(SNAPSHOTS, columns.EVENT_TIMESTAMP, ("a", -2)))
     lake.write_json(STATE_FILE, {})

@@ -20,7 +20,7 @@ from tastemaker import config
 from tastemaker.bundle import Bundle
 from tastemaker.candidates import Candidates, Codes
 from tastemaker.catalogue import log
-from tastemaker.catalogue.tables import at_version
+from tastemaker.changes.tables import at_version
 from tastemaker.errors import Unavailable
 from tastemaker.features.tower_inputs import KeyIndex
 from tastemaker.ids import keys_of
@@ -124,7 +124,7 @@ def stack(start: Callable[[], Stack]) -> Stack:
 
 async def publish(redis_url: str, **items: Item | None) -> int:
     async with Redis.from_url(redis_url) as redis:
-        return await log.publish(redis, items)
+        return await log.items.publish(redis, items)
 
 
 def copy_of(bundle: Bundle, item_id: str, new_id: str, **changes: Any) -> Item:

@@ -1,1 +1,1 @@
-"""The catalogue while it changes: what clients send, the log of changes, and their way into the lake."""
+"""The catalogue while it changes: what clients send, the log of changes, and items as tables."""

@@ -1,17 +1,13 @@
-"""Items as clients send them, and as tables."""
+"""Items as clients send them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import msgspec
-import pyarrow as pa
 from msgspec import Meta
 
-from tastemaker.catalogue.log import Change
-from tastemaker.catalogue.tables import CHANGE_SCHEMA, ITEM_SCHEMA, REMOVED, VERSION
 from tastemaker.errors import InvalidInput
 from tastemaker.events.schema import EPOCH, MAX_ID_LENGTH
 from tastemaker.refusals import refusal, shown
@@ -74,20 +70,6 @@ def parse(body: bytes) -> list[Item]:
         if first != index:
             raise InvalidInput(f"item {index}: item {first} has the item_id {shown(item.item_id)}, too", "Send it once")
     return parsed
-
-
-def to_arrow(changes: Sequence[Change]) -> pa.Table:
-    """Changes as a table in CHANGE_SCHEMA."""
-    rows = [
-        {
-            **{name: getattr(change.item, name, None) for name in ITEM_SCHEMA.names},
-            "item_id": change.item_id,
-            VERSION: change.version,
-            REMOVED: change.item is None,
-        }
-        for change in changes
-    ]
-    return pa.Table.from_pylist(rows, CHANGE_SCHEMA)
 
 
 def _item(index: int, fields: Any) -> Item:

@@ -5,7 +5,8 @@ Two consumer groups read each shard side by side, each acknowledging an event wh
 - `online`, within milliseconds: the user's trail, the epoch that outdates their cached slates, the trending counters;
 - `lake`, every few seconds: one Parquet file per shard.
 
-Beside them `catalogue.keeper` brings the changes of the catalogue into the lake, and `decisions.keeper` the decisions.
+Beside them `changes.keeper` brings the changes of catalogue and profiles into the lake, and `decisions.keeper` the
+decisions.
 
 So a lake that stalls never delays the next slate. Either may die at any point: what it had not acknowledged is
 delivered again. Online effects are idempotent (see `online`). A file of the lake is drafted, then promised in the step
@@ -32,7 +33,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, sleep_us
 from tenacity import wait_exponential_jitter as backoff
 
 from tastemaker import metrics
-from tastemaker.catalogue.keeper import keep
+from tastemaker.changes.keeper import keep
 from tastemaker.config import Settings
 from tastemaker.decisions.keeper import keep as keep_decisions
 from tastemaker.errors import NotFound
@@ -60,7 +61,7 @@ def run(settings: Settings, redis_url: str, stop: threading.Event) -> None:
     with observe.exposed(settings, redis_url, GROUPS):
         shards = _shards(settings, redis_url, stop)
         followers: list[Follower] = [partial(_follow_online, shard=shard) for shard in shards]
-        followers += [partial(_follow_lake, shards=shards), _follow_trends, _keep_catalogue, keep_decisions]
+        followers += [partial(_follow_lake, shards=shards), _follow_trends, _keep_changes, keep_decisions]
         with ThreadPoolExecutor(len(followers), thread_name_prefix="ingest") as pool:
             following = [pool.submit(follow, settings, redis_url, stop) for follow in followers]
             try:
@@ -157,7 +158,7 @@ def _follow_trends(settings: Settings, redis_url: str, stop: threading.Event) ->
         _repeat(step, "trending", stop, lambda: None)
 
 
-def _keep_catalogue(settings: Settings, redis_url: str, stop: threading.Event) -> None:
+def _keep_changes(settings: Settings, redis_url: str, stop: threading.Event) -> None:
     keep(Lake(settings.lake), redis_url, stop)
 
 

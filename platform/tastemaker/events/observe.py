@@ -18,7 +18,7 @@ from tastemaker.config import Settings
 from tastemaker.errors import Conflict
 from tastemaker.events import followers, stream
 from tastemaker.features.files import MATERIALIZED_KEY
-from tastemaker.lake import ITEMS_FILE, Lake
+from tastemaker.lake import Lake
 
 INTERVAL_S: Final = 15.0
 CATALOGUE_LIFE_S: Final = 600.0
@@ -109,7 +109,7 @@ class Observer:
     def _covered(self, now: float) -> float:
         if now - self._counted >= CATALOGUE_LIFE_S or not self._catalogue:
             try:
-                self._catalogue = self._lake.rows(ITEMS_FILE)
+                self._catalogue = self._lake.rows(self._lake.catalogue.base)
                 self._counted = now
             except Exception as error:  # each file system has its own, and none may end the observing
                 log.warning("the catalogue cannot be counted: %s", error)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tastemaker import columns
-from tastemaker.catalogue.tables import at_version, version_of
+from tastemaker.changes.tables import at_version, version_of
 from tastemaker.config import Settings
 from tastemaker.errors import InvalidInput, NotFound
 from tastemaker.importing import movielens

@@ -11,7 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tastemaker.answers import Changed
-from tastemaker.catalogue import log, schema
+from tastemaker.catalogue import schema
+from tastemaker.catalogue.log import ItemChange
+from tastemaker.catalogue.log import items as item_log
 from tastemaker.catalogue.schema import MAX_ITEMS, ItemForm
 from tastemaker.types import Item
 from tastemaker_serving.edge import documents, parameters
@@ -57,7 +59,7 @@ async def delete_item(request: Request) -> Response:
 
 async def _change(edge: Edge, items: Mapping[str, Item | None]) -> Response:
     with edge.patient.breaker:
-        version = await log.publish(edge.patient.redis, items)
+        version = await item_log.publish(edge.patient.redis, items)
     # This process knows at once, the others see it at their next look.
-    await edge.shelves.apply([log.Change(version, item_id, item) for item_id, item in items.items()])
+    await edge.shelves.apply([ItemChange(version, item_id, item) for item_id, item in items.items()])
     return json_answer(Changed(list(items), version), status=202)

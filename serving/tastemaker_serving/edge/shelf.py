@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from tastemaker import bundle, columns, ids
 from tastemaker.attributes import Attributes
-from tastemaker.catalogue.tables import version_of
+from tastemaker.changes.tables import version_of
 from tastemaker.demographics import DEMOGRAPHIC, Lists
 from tastemaker_serving.edge.text_index import TextIndex
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 from redis.asyncio import Redis
 
-from tastemaker.catalogue.log import Change
+from tastemaker.catalogue.log import ItemChange
 from tastemaker.errors import TastemakerError, Unavailable
 from tastemaker_serving.edge import shelf as shelf_of_bundle
 from tastemaker_serving.edge.breaker import Breaker
@@ -61,7 +61,7 @@ class Shelves:
         if self._stock is not None:
             await self._stock.refresh(self._redis, self._breaker)
 
-    async def apply(self, changes: Sequence[Change]) -> None:
+    async def apply(self, changes: Sequence[ItemChange]) -> None:
         """Know of changes before the next look at the log."""
         if self._stock is not None:
             await self._stock.apply(changes)

@@ -16,9 +16,10 @@ import numpy as np
 from redis.asyncio import Redis
 
 from tastemaker import bundle
-from tastemaker.catalogue import log as catalogue_log
-from tastemaker.catalogue import schema
-from tastemaker.catalogue.log import Change
+from tastemaker.catalogue.log import ItemChange
+from tastemaker.catalogue.log import items as item_log
+from tastemaker.catalogue.tables import ITEM_SCHEMA
+from tastemaker.changes.tables import to_arrow
 from tastemaker.features import kin
 from tastemaker.features.kin import Codes, Floats, Relations
 from tastemaker.growing import Growing
@@ -39,14 +40,14 @@ class Stock:
     async def refresh(self, redis: Redis, breaker: Breaker) -> None:
         """Follow the log of changes once. Raises `Unavailable` when Redis does not answer; all stays as it was."""
         with breaker:
-            found = await catalogue_log.follow(redis, self.shelf.catalogue_version)
+            found = await item_log.follow(redis, self.shelf.catalogue_version)
         if found:
             # One that changed while the log was read comes twice.
-            await self.apply(list({change.item_id: change for change in found}.values()))
+            await self.apply(list({change.id: change for change in found}.values()))
             version = max(change.version for change in found)
             self.shelf = replace(self.shelf, catalogue_version=max(version, self.shelf.catalogue_version))
 
-    async def apply(self, changes: Sequence[Change]) -> None:
+    async def apply(self, changes: Sequence[ItemChange]) -> None:
         """Put changes, one an item, on the shelf, which may lack others that came before; twice is as good as once."""
         async with self._at_work:
             strangers = [change for change in changes if self._is_new(change)]
@@ -54,41 +55,41 @@ class Stock:
             await asyncio.to_thread(self._reword, changes)
             self.shelf = self._restocked(changes, strangers, near)
 
-    def _is_new(self, change: Change) -> bool:
+    def _is_new(self, change: ItemChange) -> bool:
         """Whether the bundle has no row of the item."""
-        return change.item is not None and self.shelf.code_of.get(change.item_id, self._bundled) >= self._bundled
+        return change.document is not None and self.shelf.code_of.get(change.id, self._bundled) >= self._bundled
 
     @cached_property
     def _relations(self) -> Relations:
         return Relations.of(bundle.read(self.shelf.path, only=kin.PARTS))
 
-    def _near(self, strangers: Sequence[Change]) -> tuple[Codes, Floats]:
-        found = self._relations.kin(schema.to_arrow(strangers))
+    def _near(self, strangers: Sequence[ItemChange]) -> tuple[Codes, Floats]:
+        found = self._relations.kin(to_arrow(strangers, ITEM_SCHEMA))
         return found.neighbours(self._neighbours.rows[: self._bundled], self._weights.rows[: self._bundled])
 
-    def _reword(self, changes: Sequence[Change]) -> None:
-        self.shelf.words.put([change.item for change in changes if change.item is not None])
-        self.shelf.words.remove([change.item_id for change in changes if change.item is None])
+    def _reword(self, changes: Sequence[ItemChange]) -> None:
+        self.shelf.words.put([change.document for change in changes if change.document is not None])
+        self.shelf.words.remove([change.id for change in changes if change.document is None])
 
     def _restocked(
-        self, changes: Sequence[Change], strangers: Sequence[Change], near: tuple[Codes, Floats] | None
+        self, changes: Sequence[ItemChange], strangers: Sequence[ItemChange], near: tuple[Codes, Floats] | None
     ) -> Shelf:
         shelf = self.shelf
         first = len(shelf.item_ids)
-        added = [change.item_id for change in strangers if change.item_id not in shelf.code_of]
+        added = [change.id for change in strangers if change.id not in shelf.code_of]
         code_of = {**shelf.code_of, **{item_id: code for code, item_id in enumerate(added, start=first)}}
         if near is not None:
-            places = np.array([code_of[change.item_id] for change in strangers])
+            places = np.array([code_of[change.id] for change in strangers])
             self._neighbours.put(places, near[0])
             self._weights.put(places, near[1])
         titles, categories = [*shelf.titles, *added], [*shelf.categories, *(() for _ in added)]
         gone, popular_in = set(shelf.gone), dict(shelf.popular_in)
-        there = [change.item for change in changes if change.item is not None]
+        there = [change.document for change in changes if change.document is not None]
         for change in changes:
-            item = change.item
-            (gone.discard if item is not None and item.available else gone.add)(change.item_id)
+            item = change.document
+            (gone.discard if item is not None and item.available else gone.add)(change.id)
             if item is not None:
-                code = code_of[change.item_id]
+                code = code_of[change.id]
                 _move(popular_in, code, categories[code], item.categories)
                 titles[code], categories[code] = item.title, item.categories
         return replace(

@@ -66,7 +66,7 @@ async def put_profile(request: Request) -> Response:
             "Correct the sender's clock or the offset",
         )
     with edge.patient.breaker:
-        await profiles.records.write(edge.patient.redis, user_id, profile)
+        await profiles.put(edge.patient.redis, user_id, profile)
     return json_answer(Stored(user_id))
 
 

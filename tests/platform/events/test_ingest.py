@@ -125,6 +125,15 @@ async def test_the_last_file_is_written_at_the_stop(redis: Redis, redis_url: str
     assert Lake(settings.lake).events().num_rows == 2
 
 
+async def test_a_profile_is_in_the_lake_at_the_stop(redis: Redis, redis_url: str, settings: Settings) -> None:
+    async with AsyncRedis.from_url(redis_url) as client:
+        await profiles.put(client, "ann", Profile(country="DE"))
+    with running(settings, redis_url):
+        pass
+    assert Lake(settings.lake).users()["country"].to_pylist() == ["DE"]
+    assert not redis.exists(profiles.changes.changes_key, profiles.changes.documents_key)
+
+
 async def test_a_repeated_event_counts_once(redis: Redis, redis_url: str, settings: Settings) -> None:
     await publish(redis_url, [event(1), event(1), event(2)])
     entries = deliver(redis, settings)

@@ -101,7 +101,7 @@ async def test_a_bundle_that_has_the_changes_is_not_changed_by_them(
     ray: FakeRay, bundle_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Redis.from_url(redis_url) as redis:
-        version = await log.publish(redis, {"i0": Item("i0", "Older"), "i1": None})
+        version = await log.items.publish(redis, {"i0": Item("i0", "Older"), "i1": None})
     monkeypatch.setattr("tastemaker_serving.edge.shelf.version_of", lambda items: version)
     async with serving(settings_for(ray.port), bundle_path, redis_url) as client:
         await change(client, "DELETE", "/v1/items/i2")

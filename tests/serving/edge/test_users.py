@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -9,7 +10,9 @@ import pytest
 from redis import Redis
 
 from tastemaker import erasure, preferences, profiles
+from tastemaker.changes import keeper
 from tastemaker.features.trail import trail_key
+from tastemaker.lake import Lake
 from tastemaker.preferences import Preferences
 from tastemaker.profiles import Profile
 
@@ -50,6 +53,21 @@ async def test_a_profile_is_replaced_as_a_whole(client: httpx.AsyncClient, redis
     assert stored == Profile("DE", datetime(2026, 1, 31, 18, tzinfo=UTC))
     await client.put(USER, json={})
     assert profiles.records.decode(redis.get(profiles.records.key("7"))) == Profile()
+
+
+async def test_a_profile_reaches_the_lake_and_leaves_it_with_its_user(
+    client: httpx.AsyncClient, redis: Any, tmp_path: Path
+) -> None:
+    lake = Lake(str(tmp_path))
+    for user, country in (("7", "DE"), ("8", "AT"), ("7", "FR")):
+        await client.put(f"/v1/users/{user}", json={"country": country})
+    for erased, left in (((), {"7": "FR", "8": "AT"}), (("7",), {"8": "AT"})):
+        for user in erased:
+            await client.delete(f"/v1/users/{user}")
+        for each in keeper.keepers(lake, redis):
+            each.step()
+        users = lake.users()
+        assert dict(zip(users["user_id"].to_pylist(), users["country"].to_pylist(), strict=True)) == left
 
 
 async def test_erasure_leaves_nothing_but_a_tombstone_and_no_trace_of_others(

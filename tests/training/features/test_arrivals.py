@@ -70,7 +70,7 @@ def catalogue(lake: Lake, categories: dict[str, list[str]]) -> None:
 
 def profiles(lake: Lake, users: set[str]) -> None:
     rows = [{columns.USER_ID: user, columns.CREATED_AT: START - timedelta(days=3)} for user in sorted(users)]
-    lake.replace_users(pa.Table.from_pylist(rows, USER_SCHEMA))
+    lake.profiles.replace(pa.Table.from_pylist(rows, USER_SCHEMA))
 
 
 def rows(lake: Lake) -> list[list[dict[str, Any]]]:

@@ -7,17 +7,16 @@ import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tastemaker.catalogue import schema, tables
-from tastemaker.catalogue.log import Change
-from tastemaker.catalogue.tables import ITEM_SCHEMA
+from tastemaker.catalogue.tables import ITEM_SCHEMA, as_items
+from tastemaker.changes import tables
+from tastemaker.changes.log import Change
 from tastemaker.types import Item
 
 
 def changes(*wanted: tuple[int, str, str | None]) -> pa.Table:
     """A change for each (version, item, title or None where it was removed)."""
-    return schema.to_arrow(
-        [Change(version, item, None if title is None else Item(item, title)) for version, item, title in wanted]
-    )
+    found = [Change(version, item, None if title is None else Item(item, title)) for version, item, title in wanted]
+    return tables.to_arrow(found, ITEM_SCHEMA)
 
 
 def titles(items: pa.Table) -> dict[str, str]:
@@ -40,7 +39,7 @@ def test_changes_that_the_items_hold_already_change_nothing() -> None:
 
 def test_a_version_stays_through_a_file(tmp_path: Path) -> None:
     pq.write_table(tables.at_version(ITEM_SCHEMA.empty_table(), 7), tmp_path / "items.parquet")
-    assert tables.version_of(tables.as_items(pq.read_table(tmp_path / "items.parquet"))) == 7
+    assert tables.version_of(as_items(pq.read_table(tmp_path / "items.parquet"))) == 7
     assert tables.version_of(ITEM_SCHEMA.empty_table()) == 0
 
 

@@ -8,8 +8,9 @@ import pytest
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
-from tastemaker.catalogue import keeper, log
-from tastemaker.catalogue.keeper import Keeper
+from tastemaker.catalogue import log
+from tastemaker.changes import keeper
+from tastemaker.changes.keeper import ITEMS_KEPT_DAYS, Keeper
 from tastemaker.lake import ITEM_SCHEMA, Lake
 from tastemaker.types import Item
 
@@ -21,9 +22,13 @@ def lake(tmp_path: Path) -> Lake:
 
 async def publish(redis_url: str, **items: str | None) -> int:
     async with AsyncRedis.from_url(redis_url) as redis:
-        return await log.publish(
+        return await log.items.publish(
             redis, {name: None if title is None else Item(name, title) for name, title in items.items()}
         )
+
+
+def of_items(redis: Redis, lake: Lake, kept_days: int = ITEMS_KEPT_DAYS) -> Keeper:
+    return Keeper(redis, log.items, lake.catalogue, kept_days)
 
 
 def titles(lake: Lake) -> dict[str, str]:
@@ -34,12 +39,12 @@ def titles(lake: Lake) -> dict[str, str]:
 async def test_changes_reach_the_lake_once_and_a_new_worker_goes_on_from_there(redis_url: str, lake: Lake) -> None:
     await publish(redis_url, a="A", b="B")
     with Redis.from_url(redis_url) as redis:
-        worker = Keeper(redis, lake)
+        worker = of_items(redis, lake)
         assert [worker.step(), worker.step()] == [2, 0]
         version = await publish(redis_url, a=None, b="Bee", c="C")
-        assert Keeper(redis, lake).step() == 3
+        assert of_items(redis, lake).step() == 3
     assert titles(lake) == {"b": "Bee", "c": "C"}
-    assert lake.items_version() == version
+    assert lake.catalogue.version() == version
 
 
 async def test_an_import_keeps_changes_and_a_change_survives_an_import_that_began_before_it(
@@ -47,10 +52,10 @@ async def test_an_import_keeps_changes_and_a_change_survives_an_import_that_bega
 ) -> None:
     lake.replace_items(pa.Table.from_pylist([{"item_id": "a", "title": "A"}], ITEM_SCHEMA))
     with Redis.from_url(redis_url) as redis:
-        worker = Keeper(redis, lake)
+        worker = of_items(redis, lake)
         await publish(redis_url, b="B")
         worker.step()
-        read, version = lake.items(), lake.items_version()
+        read, version = lake.items(), lake.catalogue.version()
         await publish(redis_url, b="Bee", c="C")
         worker.step()
         lake.replace_items(read, version)
@@ -58,9 +63,9 @@ async def test_an_import_keeps_changes_and_a_change_survives_an_import_that_bega
 
 
 async def test_many_files_become_one(redis_url: str, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tastemaker.lake.CHANGE_FILES", 3)
+    monkeypatch.setattr("tastemaker.changes.files.CHANGE_FILES", 3)
     with Redis.from_url(redis_url) as redis:
-        worker = Keeper(redis, lake)
+        worker = of_items(redis, lake)
         for number in range(6):
             await publish(redis_url, **{f"i{number % 4}": str(number)})
             worker.step()
@@ -71,14 +76,15 @@ async def test_many_files_become_one(redis_url: str, lake: Lake, monkeypatch: py
 async def test_the_log_forgets_what_is_old_and_stored(
     redis_url: str, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await publish(redis_url, a="A")
+    for module in ("log", "keeper"):
+        monkeypatch.setattr(f"tastemaker.changes.{module}.PAGE", 2)
+    await publish(redis_url, **dict.fromkeys("abcde", "A"))
     with Redis.from_url(redis_url) as redis:
-        Keeper(redis, lake).step()
-        assert redis.zcard(log.CHANGES_KEY) == 1
-        monkeypatch.setattr(keeper, "KEPT_DAYS", 0)
-        Keeper(redis, lake).step()
-        assert redis.zcard(log.CHANGES_KEY) == 0
-    assert titles(lake) == {"a": "A"}
+        assert of_items(redis, lake).step() == 5
+        assert redis.zcard(log.items.changes_key) == 5
+        assert of_items(redis, lake, kept_days=0).step() == 0
+        assert redis.zcard(log.items.changes_key) == 0
+    assert titles(lake) == dict.fromkeys("abcde", "A")
 
 
 async def test_what_came_before_the_signal_to_stop_is_stored(redis_url: str, lake: Lake) -> None:
