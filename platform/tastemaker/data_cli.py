@@ -80,8 +80,9 @@ def erase_command(
     """Erase the copies of users who asked to be forgotten, and decisions that are older than `decisions.keep_days`.
 
     `DELETE /v1/users/{id}` forgets a user online at once and leaves a tombstone; this erases their events, profiles,
-    decisions and features from the lake, and their features from the online store. What they did after they asked
-    stays. Run it every day (`jobs.erase` of the chart): it may be killed at any point, and running it again is safe.
+    decisions and features from the lake, their features from the online store, and what of theirs lies among the dead
+    letters. What they did after they asked stays. Run it every day (`jobs.erase` of the chart): it may be killed at
+    any point, and running it again is safe.
 
     Example:
 
@@ -107,7 +108,7 @@ def erase_command(
         return
     print(
         f"{done.users:,} users want to be forgotten; erased: {done.events:,} events, {done.profiles:,} profiles, "
-        f"{done.decisions:,} decisions, {done.features:,} rows of features.\n"
+        f"{done.decisions:,} decisions, {done.features:,} rows of features, {done.dead_letters:,} dead letters.\n"
         f"{done.expired:,} decisions were too old."
     )
 

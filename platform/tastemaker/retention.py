@@ -1,4 +1,4 @@
-"""What the lake and the feature store let go of: users who asked to be forgotten, decisions that are too old.
+"""What lake, feature store and dead letters let go of: users who asked to be forgotten, decisions that are too old.
 
 Whoever came back after they asked keeps what they did since. A file is replaced as a whole or not at all, under the
 name that it had, so a reader sees it as it was or as it is to be; a run that was cut short is finished by the next.
@@ -23,6 +23,7 @@ from tastemaker.changes.files import while_files_go
 from tastemaker.changes.tables import VERSION
 from tastemaker.decisions import archive
 from tastemaker.erasure import TOMBSTONES
+from tastemaker.events import dead_letters
 from tastemaker.features.files import FRESH_USER_FILE, STATE_FILE, USER_FILE
 from tastemaker.lake import TIMESTAMP_TYPE, Lake, arrival_ns
 
@@ -42,6 +43,7 @@ class Erased:
     profiles: int
     decisions: int
     features: int
+    dead_letters: int
     expired: int
 
 
@@ -78,7 +80,7 @@ def erase(
     tombstones: dict[bytes, bytes] = redis.hgetall(TOMBSTONES)  # type: ignore[assignment]
     expired = 0 if keep_days is None else _expire(lake, now - timedelta(days=keep_days))
     if not tombstones:
-        return Erased(0, 0, 0, 0, 0, expired)
+        return Erased(0, 0, 0, 0, 0, 0, expired)
     users = [user.decode() for user in tombstones]
     asked = Asked(pa.array(users), pa.array([int(when) for when in tombstones.values()], pa.int64()))
     # A feature build goes on from what earlier ones made of events that are no more, unless it finds no state.
@@ -89,8 +91,9 @@ def erase(
     forget_features(users)
     profiles = _erase_profiles(lake, asked)
     decisions = _erase_rows(lake, archive.files(lake), asked, columns.TIMESTAMP)
+    letters = dead_letters.erase(redis, dict(zip(users, asked.times_ms.to_pylist(), strict=True)))
     _lay_down(redis, tombstones, int(now.timestamp() * 1000) - KEPT_MS)
-    return Erased(len(users), events, profiles, decisions, features, expired)
+    return Erased(len(users), events, profiles, decisions, features, letters, expired)
 
 
 @while_files_go

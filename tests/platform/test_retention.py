@@ -75,7 +75,7 @@ def test_all_that_is_of_a_forgotten_user_goes_and_nothing_else(lake: Lake, redis
 
     done = erase(lake, redis, None, forgotten.extend)
 
-    assert done == Erased(users=2, events=2, profiles=1, decisions=1, features=3, expired=0)
+    assert done == Erased(users=2, events=2, profiles=1, decisions=1, features=3, dead_letters=0, expired=0)
     assert users_of(lake.events()) == ["b", "b", "c"]
     assert users_of(lake.users()) == ["b"]
     assert users_of(lake.read(USER_FILE)) == ["b"]
@@ -91,7 +91,7 @@ def test_running_again_changes_no_file(lake: Lake, redis: Redis, settings: Setti
     lake.write_json(STATE_FILE, {})
     before = contents(Path(settings.lake))
 
-    assert astuple(run(lake, redis)) == (1, 0, 0, 0, 0, 0)
+    assert astuple(run(lake, redis)) == (1, 0, 0, 0, 0, 0, 0)
     assert contents(Path(settings.lake)) == before
 
 
@@ -188,6 +188,7 @@ def test_the_command_says_what_it_erased(redis: Redis) -> None:
         "profiles": 1,
         "decisions": 1,
         "features": 3,
+        "dead_letters": 0,
         "expired": 0,
     }
     told = CliRunner().invoke(app, ["data", "erase"], catch_exceptions=False)
