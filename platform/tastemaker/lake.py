@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -103,7 +104,7 @@ class Lake(Files):
     def events(self, since: datetime | None = None, until: datetime | None = None) -> pa.Table:
         """Events with `since` <= timestamp < `until`, by timestamp; ties stay in the order of arrival.
 
-        Of events that share an `event_id` the first to arrive counts.
+        Of a user's events that share an `event_id` the first to arrive counts.
 
         Raises:
             NotFound: the lake has never received an event.
@@ -166,9 +167,20 @@ def _event_file() -> str:
 
 
 def settled(events: pa.Table) -> pa.Table:
-    """Events once each, by timestamp; of those that share an `event_id` the first row counts, ties stay as they lie."""
-    table = _first_of_each_id(events)
-    return table.take(pc.sort_indices(table[columns.TIMESTAMP]))
+    """Events once each (`firsts`), by timestamp; ties stay as they lie."""
+    first = firsts(events)
+    once = events if len(first) == events.num_rows else events.take(first)
+    return once.take(pc.sort_indices(once[columns.TIMESTAMP]))
+
+
+def firsts(events: pa.Table) -> npt.NDArray[np.int64]:
+    """Rows of the events that count, ascending: of a user's that share an `event_id` the first.
+
+    An event id is its user's own, as it is online (`events.online`): another user's event may have the same.
+    """
+    user, event = _codes(events[columns.USER_ID]), _codes(events[columns.EVENT_ID])
+    _, first = np.unique(user * (int(event.max(initial=0)) + 1) + event, return_index=True)
+    return np.sort(first)
 
 
 def _conform(table: pa.Table, schema: pa.Schema, what: str) -> pa.Table:
@@ -194,7 +206,7 @@ def _window(since: datetime | None, until: datetime | None) -> ds.Expression | N
     return before if window is None else window & before
 
 
-def _first_of_each_id(table: pa.Table) -> pa.Table:
-    codes = pc.dictionary_encode(table[columns.EVENT_ID].combine_chunks()).indices.to_numpy(zero_copy_only=False)
-    _, first = np.unique(codes, return_index=True)
-    return table if len(first) == table.num_rows else table.take(np.sort(first))
+def _codes(names: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """Integer codes of `names`, the same for the same name."""
+    chunks = pc.dictionary_encode(names).chunks  # of one dictionary
+    return np.concatenate([np.empty(0, np.int64), *(chunk.indices.to_numpy() for chunk in chunks)])

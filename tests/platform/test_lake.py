@@ -18,13 +18,13 @@ from tastemaker.lake import EVENT_SCHEMA, ITEM_SCHEMA, USER_SCHEMA, Lake
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
 
-def events(*rows: tuple[str, int]) -> pa.Table:
-    """One event for each (event_id, minutes after NOON)."""
+def events(*rows: tuple[str, int], user: str = "u") -> pa.Table:
+    """One event of the user for each (event_id, minutes after NOON)."""
     return pa.Table.from_pylist(
         [
             {
                 columns.EVENT_ID: event_id,
-                columns.USER_ID: "u",
+                columns.USER_ID: user,
                 columns.ITEM_ID: "i",
                 columns.EVENT_TYPE: "view",
                 columns.TIMESTAMP: NOON + timedelta(minutes=minutes),
@@ -63,6 +63,20 @@ def test_a_repeated_event_counts_once_and_the_first_to_arrive_stays(lake: Lake) 
 
     assert ids(lake.events()) == ["a", "b"]
     assert lake.events()[columns.TIMESTAMP].to_pylist() == [NOON + timedelta(minutes=m) for m in (1, 2)]
+
+
+def test_an_event_id_is_its_users_own(lake: Lake) -> None:
+    lake.append_events(events(("1", 1), ("2", 2), user="a"))
+    lake.append_events(events(("1", 3), ("2", 0), ("2", 9), user="b"))
+    lake.append_events(events(("1", 7), user="a"))
+
+    found = lake.events()
+    assert [*zip(found[columns.USER_ID].to_pylist(), ids(found), strict=True)] == [
+        ("b", "2"),
+        ("a", "1"),
+        ("a", "2"),
+        ("b", "1"),
+    ]
 
 
 def test_events_of_the_same_instant_keep_the_order_of_arrival(lake: Lake) -> None:

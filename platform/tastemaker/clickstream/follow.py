@@ -82,7 +82,7 @@ class Follower:
         self._ranker = StreamRanker(StreamState(described, np.array([DEVICES])), recipe, seed)
         self._sessions = Sessions()
         self._devices: dict[str, int] = {}
-        self._known: dict[str, None] = {}
+        self._known: dict[tuple[str, str], None] = {}  # users' event ids
         self._ids = count()
         self._random = np.random.default_rng(seed)
         self._lock = threading.Lock()
@@ -142,17 +142,17 @@ class Follower:
         for place in np.argsort(times, kind="stable").tolist():
             event_id, user_id, _, event_type, value, session_id, device = rows[place]
             kind, item, time = self._event_types.get(event_type), int(codes[place]), float(times[place])
-            if kind is None or kind.preference(value) <= 0 or item < 0 or event_id in self._known:
+            if kind is None or kind.preference(value) <= 0 or item < 0 or (user_id, event_id) in self._known:
                 continue
-            self._known[event_id] = None
+            self._known[user_id, event_id] = None
             user = int(np.int64(np.uint64(key_of(user_id))))
             users.append(user)
             items.append(item)
             when.append(time)
             devices.append(self._device(device))
             earlier.append(self._sessions.go_on(key_of(session_id) if session_id else user, item, time))
-        for event_id in list(islice(self._known, max(0, len(self._known) - EVENTS_KNOWN))):
-            del self._known[event_id]
+        for event in list(islice(self._known, max(0, len(self._known) - EVENTS_KNOWN))):
+            del self._known[event]
         ids = np.array(list(islice(self._ids, len(users))), dtype=np.int64)
         return Clicks(ids, _ints(users), _ints(items), np.array(when), _ints(devices)[None, :], earlier)
 

@@ -29,7 +29,7 @@ Place = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
 
 class EventForm(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
-    """The JSON object that a client sends. `event_id` makes a retry safe: a repeated one counts once."""
+    """The JSON object that a client sends. `event_id` makes a retry safe: a user's repeated one counts once."""
 
     user_id: Id
     item_id: Id

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 
 from tastemaker import columns
 from tastemaker.changes.tables import at_version, version_of
@@ -18,7 +19,7 @@ from tastemaker.errors import InvalidInput, NotFound
 from tastemaker.importing import movielens
 from tastemaker.importing.parse import Checked, parse_events, parse_items
 from tastemaker.importing.sources import READERS, read
-from tastemaker.lake import EVENT_SCHEMA, ITEM_SCHEMA, Lake
+from tastemaker.lake import EVENT_SCHEMA, ITEM_SCHEMA, Lake, firsts
 
 MOVIELENS = "movielens"
 FORMATS = (MOVIELENS, *READERS)
@@ -85,8 +86,7 @@ def import_data(
 
     step("writing to the lake")
     catalogue, untitled = _catalogue(lake, items, events.table)
-    known = _known_ids(lake)
-    unseen = events.table.filter(pc.invert(pc.is_in(events.table[columns.EVENT_ID], value_set=known)))
+    unseen = _unseen(lake, events.table)
     # The catalogue first: items without events do no harm, events without items would.
     lake.replace_items(catalogue, version_of(catalogue))
     written = lake.append_events(unseen)
@@ -169,8 +169,12 @@ def _catalogue(lake: Lake, items: Checked | None, events: pa.Table) -> tuple[pa.
     return at_version(whole, version_of(present)), len(bare_ids)
 
 
-def _known_ids(lake: Lake) -> pa.ChunkedArray | pa.Array:
-    try:
-        return lake.events()[columns.EVENT_ID]
-    except NotFound:
-        return pa.array([], pa.string())
+def _unseen(lake: Lake, events: pa.Table) -> pa.Table:
+    """Those of `events` that the lake does not have, once each."""
+    names = [columns.USER_ID, columns.EVENT_ID]
+    files = list(lake.event_files())
+    wanted = ds.field(columns.USER_ID).isin(pc.unique(events[columns.USER_ID]))
+    present = [lake.scan(files, names, wanted).select(names)] if files else []
+    known = sum(table.num_rows for table in present)
+    first = firsts(pa.concat_tables([*present, events.select(names)]))
+    return events.take(first[first >= known] - known)

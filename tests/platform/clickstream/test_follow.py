@@ -104,6 +104,14 @@ def test_it_learns_from_clicks_that_nobody_was_asked_about(follower: Follower) -
     assert first(follower, asked(2, now=4 * 3600.0)) == 5
 
 
+def test_an_event_that_comes_again_does_not_count_but_another_users_with_its_id_does(follower: Follower) -> None:
+    clicks = events([("a", 1, 0.0), ("a", 1, 0.0), ("b", 2, 1.0)])
+    clicks = clicks.set_column(0, columns.EVENT_ID, pa.array(["1"] * 3))
+    taken = follower._clicks(clicks)
+    assert taken.items.tolist() == [1, 2]
+    assert not len(follower._clicks(clicks).items)
+
+
 def test_events_that_say_nothing_for_an_item_and_unknown_items_do_not_count(follower: Follower) -> None:
     follower.follow(events([("a", 4, 0.0)], "dislike"))
     follower.follow(events([("a", 999, 1.0)]))

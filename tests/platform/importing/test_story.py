@@ -52,6 +52,19 @@ def test_the_same_import_again_changes_nothing(lake: Lake, events: Path, catalog
     assert lake.items().sort_by(columns.ITEM_ID).equals(before[1].sort_by(columns.ITEM_ID))
 
 
+def test_what_the_lake_has_is_told_by_user_and_event_id(lake: Lake, tmp_path: Path) -> None:
+    header = "event_id,user_id,item_id,timestamp,event_type"
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    first.write_text(f"{header}\n1,a,i,1577836800,view\n1,b,j,1577836801,view\n1,a,k,1577836802,view\n")
+    second.write_text(f"{header}\n1,a,i,1577836800,view\n1,c,i,1577836803,view\n2,a,i,1577836804,view\n")
+
+    assert run(lake, ImportRequest("csv", first)).new_events == 2
+    assert run(lake, ImportRequest("csv", second)).new_events == 2
+    found = lake.events()
+    assert found[columns.USER_ID].to_pylist() == ["a", "b", "c", "a"]
+    assert found[columns.ITEM_ID].to_pylist() == ["i", "j", "i", "i"]
+
+
 def test_every_format_brings_the_same_events(tmp_path: Path, events: Path) -> None:
     table = pa_csv.read_csv(events)
     pq.write_table(table, tmp_path / "events.parquet")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +25,7 @@ from tastemaker_training.features import build as module
 from tastemaker_training.features import engine as feature_engine
 from tastemaker_training.features import state as feature_state
 from tastemaker_training.features.build import Built, build
+from tastemaker_training.features.partitions import make_items
 
 SETTINGS = Settings()
 START = datetime(2024, 5, 1, tzinfo=UTC)
@@ -195,15 +198,72 @@ def test_other_meanings_of_events_and_events_that_are_gone_make_all_features_ane
     assert build(lake, dislikes) == Built(new_files=1, users=None, user_rows=1, item_rows=2)
 
 
-def test_files_of_runs_long_past_are_cleared_away() -> None:
+def test_files_of_runs_that_have_ended_are_cleared_away() -> None:
     lake = filled((1, 1, [view("u", "i", 0)]))
     for hour in range(3):
         add(lake, 1, 2 + hour, [view("u", "j", 60 * hour)])
-        with patch.object(feature_state, "GRACE_NS", 0):
-            build(lake, SETTINGS)
+        build(lake, SETTINGS)
     state = feature_state.load(lake)
     assert state is not None
     assert set(lake.files(feature_state.FOLDER)) == {*state.users, *state.hours, *state.known.values()}
+
+
+def test_a_long_build_of_everything_ends_whatever_ends_meanwhile() -> None:
+    """It began a day ago; hourly builds, in processes of their own, go on from the state before it."""
+    lake = filled((1, 1, [view("u", "i", 0)]))
+    build(lake, SETTINGS)
+    add(lake, 1, 2, [view("v", "j", 60)])
+    hourly: list[Built] = []
+
+    def after_an_hour(*arguments: Any) -> pa.Table:
+        if not hourly:
+            hourly.append(Built(0, 0, 0, 0))  # the hourly build makes items, too
+            hourly[0] = build(lake, SETTINGS)
+        return make_items(*arguments)
+
+    a_day_ago = time.time_ns() - 24 * 3600 * 10**9
+    with patch.object(module, "make_items", after_an_hour), patch.object(feature_state, "time") as clock:
+        clock.time_ns.side_effect = itertools.chain([a_day_ago], iter(time.time_ns, None))
+        assert build(lake, SETTINGS, full=True).users is None
+    assert hourly == [Built(new_files=1, users=1, user_rows=1, item_rows=3)]
+    assert build(lake, SETTINGS) == Built(new_files=0, users=0, user_rows=0, item_rows=0)
+    assert [row[columns.USER_ID] for row in rows(lake)[0]] == ["u", "v"]
+
+
+def test_what_a_build_goes_on_from_stays_while_it_lives() -> None:
+    lake = filled((1, 1, [view("u", "i", 0)]))
+    build(lake, SETTINGS)
+    before = lake.files(feature_state.FOLDER)
+    with feature_state.running(lake):
+        build(lake, SETTINGS, full=True)
+        assert set(before) < set(lake.files(feature_state.FOLDER))
+    build(lake, SETTINGS, full=True)
+    assert not set(before) & set(lake.files(feature_state.FOLDER))
+
+
+def test_a_build_that_was_killed_keeps_nothing_for_long() -> None:
+    lake = filled((1, 1, [view("u", "i", 0)]))
+    killed = feature_state.place("00000000000000000001-killed", feature_state.ALIVE)
+    for hours in (0, 1):
+        lake.write_json(killed, {"at_ns": time.time_ns() - hours * 3600 * 10**9})
+        build(lake, SETTINGS, full=True)
+        assert lake.exists(killed) == (hours == 0)
+
+
+def test_a_build_says_that_it_lives_as_long_as_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feature_state, "BEAT_S", 0.01)
+    lake = filled()
+    with feature_state.running(lake) as run:
+        first = said(lake, run)
+        deadline = time.monotonic() + 30
+        while said(lake, run) == first and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert said(lake, run) > first
+    assert lake.files(feature_state.FOLDER) == []
+
+
+def said(lake: Lake, run: str) -> int:
+    return int(lake.read_json(feature_state.place(run, feature_state.ALIVE))["at_ns"])
 
 
 def test_ray_makes_the_same_features_as_one_process(tmp_path: Path) -> None:

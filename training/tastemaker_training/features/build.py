@@ -81,6 +81,11 @@ def build(lake: Lake, settings: Settings, *, full: bool = False) -> Built:
     files = lake.event_files()
     if not files:
         raise NotFound("there are no events to build features from", "Import some with `tastemaker data import`")
+    with feature_state.running(lake) as name:
+        return _build(name, lake, settings, files, full=full)
+
+
+def _build(name: str, lake: Lake, settings: Settings, files: Mapping[str, int], *, full: bool) -> Built:
     state = None if full else feature_state.load(lake)
     new = None if state is None else _arrivals(lake, settings, state, list(files))
     if state is None or new is None:
@@ -90,7 +95,7 @@ def build(lake: Lake, settings: Settings, *, full: bool = False) -> Built:
     if not new and _is_published(lake, state) and all(known[name].equals(before[name]) for name in known):
         return Built(new_files=0, users=0, user_rows=0, item_rows=0)
 
-    run = _run(lake, settings, state, list(files), new, known)
+    run = _run(name, lake, settings, state, list(files), new, known)
     touched = _touched(lake, run, known, before) if before else None
     with engine_for(sum(files.values()), run.partitions, settings) as engine:
         after = _advance(run, touched, engine, list(files.values()))
@@ -125,13 +130,18 @@ def _is_published(lake: Lake, state: State) -> bool:
 
 
 def _run(
-    lake: Lake, settings: Settings, state: State, files: list[str], new: list[str], known: Mapping[str, pa.Table]
+    name: str,
+    lake: Lake,
+    settings: Settings,
+    state: State,
+    files: list[str],
+    new: list[str],
+    known: Mapping[str, pa.Table],
 ) -> Run:
-    """A new run, which has the catalogue and the profiles as they are now, whatever happens to them meanwhile."""
+    """The new run, which has the catalogue and the profiles as they are now, whatever happens to them meanwhile."""
     names = pc.list_flatten(known[ITEMS][columns.CATEGORIES]).drop_null().unique().to_pylist()
     categories = vocabulary.extend(lake, names)
-    name = feature_state.new_run()
-    copies = {what: place(name, f"known-{what}") for what in known}
+    copies = {what: place(name, f"known-{what}.parquet") for what in known}
     for what, table in known.items():
         lake.write(copies[what], table)
     arrived = set(new)

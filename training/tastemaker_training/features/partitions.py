@@ -16,7 +16,7 @@ import pyarrow.dataset as ds
 from tastemaker import columns
 from tastemaker.config import Settings
 from tastemaker.ids import keys_of
-from tastemaker.lake import FILE, Lake
+from tastemaker.lake import FILE, Lake, settled
 from tastemaker_training.features.engine import PARTITION
 from tastemaker_training.features.items import END, HOURS_SCHEMA, item_hours, item_snapshots, negated, summed
 from tastemaker_training.features.state import State, place
@@ -60,7 +60,7 @@ class Run:
 
 def partition_name(what: str, partition: int) -> str:
     """The name of a partition's file within a run."""
-    return f"{what}-{partition:05d}"
+    return f"{what}-{partition:05d}.parquet"
 
 
 def partitions_of(ids: pa.ChunkedArray, count: int) -> pa.Array:
@@ -131,19 +131,8 @@ def make_items(run: Run, partition: int, hours: str | None, extent: tuple[int, i
 
 
 def _settled(events: pa.Table) -> pa.Table:
-    """`events` by time, ties in the order of arrival, each event once: the first to arrive of those that share an id.
-
-    An event id is its user's own, as it is online: two users may use the same.
-    """
-    events = events.sort_by(ARRIVAL)
-    user, event = (
-        pc.dictionary_encode(events[name].combine_chunks()).indices.to_numpy(zero_copy_only=False).astype(np.int64)
-        for name in (columns.USER_ID, columns.EVENT_ID)
-    )
-    pair = user * (int(event.max(initial=0)) + 1) + event
-    first = np.sort(np.unique(pair, return_index=True)[1])
-    events = events if len(first) == len(pair) else events.take(first)
-    return events.sort_by([(columns.TIMESTAMP, "ascending"), (ARRIVAL, "ascending")])
+    """`events` once each, by time, ties in the order of arrival."""
+    return settled(events.sort_by(ARRIVAL))
 
 
 def _in_order(rows: pa.Table, key: str) -> pa.Table:

@@ -1,28 +1,38 @@
 """What earlier feature builds have done: a document that names what they consumed and the partitions that they made.
 
 A run writes its partitions under names of its own and this document last, so that a run cut short leaves the state
-before it whole, and whoever reads that state goes on reading it.
+before it whole, and whoever reads that state goes on reading it. While a run lives it says so again and again, however
+long it takes, and nothing that it made or goes on from is cleared away.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
+import threading
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from tastemaker.config import Settings
+from tastemaker.errors import NotFound
 from tastemaker.features.files import STATE_FILE as STATE_FILE
 from tastemaker.lake import Lake
 
 FORMAT: Final = 1
 FOLDER: Final = "features/state"
-GRACE_NS: Final = 2 * 3600 * 10**9
-"""Runs that ended, or were cut short, longer ago than this leave nothing that is still read."""
+ALIVE: Final = "alive.json"
+"""A run's word that it lives, and since when; gone when it has ended."""
+BEAT_S: Final = 60.0
+GRACE_NS: Final = 30 * 60 * 10**9
+"""A run that has not said that it lives for so long was killed."""
 LISTED_DAYS: Final = 2
 """Newest days of arrival whose consumed files are named one by one; older days have ended, and a digest will do."""
+
+log = logging.getLogger(__name__)
 
 Consumed = Mapping[str, list[str] | str]
 """Of each day of arrival the names of its files, or their digest."""
@@ -61,23 +71,56 @@ def load(lake: Lake) -> State | None:
 
 
 def save(lake: Lake, state: State) -> None:
-    """Make `state` the one to go on from, and clear away what no run reads any more."""
+    """Make `state` the one to go on from, and clear away what no run reads any more.
+
+    Where another run lives nothing is: it may read what any state named. The first to end alone clears up after all.
+    """
     lake.write_json(STATE_FILE, {"format": FORMAT, **asdict(state)})
-    kept = {*state.users, *state.hours, *state.known.values()}
-    oldest = time.time_ns() - GRACE_NS
-    for file in lake.files(FOLDER):
-        if file not in kept and int(file.split("/")[2].split("-")[0]) < oldest:
+    kept = {*state.users, *state.hours, *state.known.values(), place(state.run, ALIVE)}
+    others = [file for file in lake.files(FOLDER) if file not in kept]
+    if not any(_is_alive(lake, file) for file in others if file.endswith(ALIVE)):
+        for file in others:
             lake.remove(file)
 
 
-def new_run() -> str:
-    """A name that no other run has and that tells when it began."""
-    return f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
+@contextmanager
+def running(lake: Lake) -> Iterator[str]:
+    """The name of a new run, which lives until the end of the context. To be entered before a state is loaded."""
+    run = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
+    ended = threading.Event()
+    _beat(lake, run)
+    heart = threading.Thread(target=_beat_until, args=(lake, run, ended), name="alive", daemon=True)
+    heart.start()
+    try:
+        yield run
+    finally:
+        ended.set()
+        heart.join()
+        lake.remove(place(run, ALIVE))
 
 
-def place(run: str, what: str) -> str:
-    """The name of one of a run's files."""
-    return f"{FOLDER}/{run}/{what}.parquet"
+def _beat_until(lake: Lake, run: str, ended: threading.Event) -> None:
+    while not ended.wait(BEAT_S):
+        try:
+            _beat(lake, run)
+        except Exception as error:  # a lake that is away for a moment: the run itself tells whether it matters
+            log.warning("the feature build could not say that it lives: %s", error)
+
+
+def _beat(lake: Lake, run: str) -> None:
+    lake.write_json(place(run, ALIVE), {"at_ns": time.time_ns()})
+
+
+def _is_alive(lake: Lake, file: str) -> bool:
+    try:
+        return bool(lake.read_json(file)["at_ns"] > time.time_ns() - GRACE_NS)
+    except (NotFound, FileNotFoundError):  # it ended this very moment
+        return False
+
+
+def place(run: str, file: str) -> str:
+    """The name in the lake of one of a run's files."""
+    return f"{FOLDER}/{run}/{file}"
 
 
 def rules(settings: Settings) -> str:
