@@ -5,9 +5,9 @@ Only MLflow's client is used, so the lean `mlflow-skinny` is enough to serve.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
-import shutil
 import tempfile
 import time
 import warnings
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tastemaker.config import Settings
-from tastemaker.errors import NotFound, Unavailable
+from tastemaker.errors import Conflict, NotFound, Unavailable
 from tastemaker.gates import evidence_of
 from tastemaker.manifest import MANIFEST
 from tastemaker.papers import CARD, EVIDENCE, LONGEST_DESCRIPTION, Papers, Registered, beginning, tags_of
@@ -210,24 +210,41 @@ class Registry:
         self.tag(version, EVIDENCE, evidence_of(report).model_dump_json())
 
     def download(self, ref: ModelRef) -> Path:
-        """The bundle directory of a version on this machine's disk, downloaded once, whole or not at all."""
+        """The bundle directory of a version on this machine's disk, downloaded once, whole or not at all.
+
+        Raises:
+            Conflict: what lies in its place is no whole bundle.
+        """
         local = Path(ref.path.removeprefix("file://"))
         if (local / MANIFEST).is_file():
             return local
-        shelf = (self.settings.home / "bundles").absolute()
-        target = shelf / f"{ref.name}-{ref.version}"
+        target = self._place(ref)
         if (target / MANIFEST).is_file():
             return target
         import mlflow.artifacts
 
+        shelf = target.parent
         shelf.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=shelf) as draft:
             got = mlflow.artifacts.download_artifacts(
                 artifact_uri=ref.path, dst_path=draft, tracking_uri=self.settings.tracking_uri
             )
-            shutil.rmtree(target, ignore_errors=True)
-            os.rename(got, target)
+            try:
+                os.rename(got, target)
+            except OSError as error:
+                # Another process may have been faster: what it put there may be in use, and is the same.
+                if not (target / MANIFEST).is_file():
+                    raise Conflict(
+                        f"the bundle of {ref} cannot be moved to {target}: {error.strerror}",
+                        "Remove what lies there; it is no whole bundle",
+                    ) from error
         return target
+
+    def _place(self, ref: ModelRef) -> Path:
+        """Where a version lies once it is downloaded: other registries have versions of the same number."""
+        source = f"{self.settings.tracking_uri}\n{ref.path}"
+        digest = hashlib.sha256(source.encode()).hexdigest()[:12]
+        return (self.settings.home / "bundles").absolute() / f"{ref.name}-{ref.version}-{digest}"
 
     def _aliases(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}

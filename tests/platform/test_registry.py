@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import mlflow.artifacts
 import pytest
 from mlflow.tracking import MlflowClient
 
 from tastemaker.config import Settings
-from tastemaker.errors import NotFound
+from tastemaker.errors import Conflict, NotFound
 from tastemaker.gates import evidence_of
 from tastemaker.manifest import MANIFEST
 from tastemaker.papers import Papers, beginning
-from tastemaker.registry import Registry
+from tastemaker.registry import EXPERIMENT, Registry
+from tastemaker.types import ModelRef
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +87,53 @@ def test_curves_and_files_lie_in_the_run(registry: Registry, bundle_path: Path) 
     assert sorted((point.step, point.value) for point in history) == curve
     assert client.get_run(run_id).data.metrics["recall_at_20"] == 0.2
     assert [file.path for file in client.list_artifacts(run_id, "figures")] == ["figures/training.png"]
+
+
+def placed(settings: Settings, bundle_path: Path, content: str) -> tuple[Registry, ModelRef]:
+    """A version whose files its registry hands out, as a server does."""
+    (bundle_path / MANIFEST).write_text(content)
+    registry = Registry(settings)
+    ref = registry.register(bundle_path, {}, {})
+    run_id = MlflowClient(settings.tracking_uri).get_model_version(ref.name, ref.version).run_id
+    return registry, replace(ref, path=f"runs:/{run_id}/bundle")
+
+
+def test_versions_of_one_number_in_two_registries_are_two_bundles(tmp_path: Path, bundle_path: Path) -> None:
+    found = []
+    for name in ("staging", "production"):
+        settings = Settings(home=tmp_path / "home", mlflow_tracking_uri=f"sqlite:///{tmp_path}/{name}.db")
+        MlflowClient(settings.tracking_uri).create_experiment(EXPERIMENT, f"file://{tmp_path}/{name}")
+        registry, ref = placed(settings, bundle_path, json.dumps({"where": name}))
+        found.append((ref.version, json.loads((registry.download(ref) / MANIFEST).read_text())["where"]))
+    assert found == [("1", "staging"), ("1", "production")]
+
+
+def test_two_who_download_at_once_end_with_the_bundle_of_the_faster(
+    tmp_path: Path, bundle_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, ref = placed(Settings(home=tmp_path / "home"), bundle_path, "{}")
+    download, faster = mlflow.artifacts.download_artifacts, list[tuple[Path, int]]()
+
+    def slow(**asked: Any) -> str:
+        got = download(**asked)
+        monkeypatch.setattr(mlflow.artifacts, "download_artifacts", download)
+        path = registry.download(ref)
+        faster.append((path, (path / MANIFEST).stat().st_ino))
+        return got
+
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", slow)
+    path = registry.download(ref)
+    assert faster == [(path, (path / MANIFEST).stat().st_ino)], "what the faster may have open is removed"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_is_no_whole_bundle_is_not_taken_for_one(tmp_path: Path, bundle_path: Path) -> None:
+    registry, ref = placed(Settings(home=tmp_path / "home"), bundle_path, "{}")
+    path = registry.download(ref)
+    (path / MANIFEST).unlink()
+    (path / "rest").write_text("")
+    with pytest.raises(Conflict, match=f"{path}.*Remove"):
+        registry.download(ref)
 
 
 def test_a_description_ends_with_a_whole_paragraph() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import fsspec
@@ -9,7 +10,7 @@ import pytest
 from tastemaker.config import Settings
 from tastemaker.errors import InvalidInput
 from tastemaker.training import Training
-from tastemaker_training.checkpoints import Storage, storage
+from tastemaker_training.checkpoints import ABANDONED, Storage, clear, storage
 
 
 def test_checkpoints_lie_in_the_state_directory_unless_a_url_is_given(tmp_path: Path) -> None:
@@ -33,6 +34,22 @@ def test_any_other_file_system_is_one_of_arrow_too(tmp_path: Path) -> None:
     with folder.filesystem.open_output_stream(f"{folder.path}/state.pt") as file:
         file.write(b"state")
     assert fsspec.open(f"file://{tmp_path}/runs/state.pt").open().read() == b"state"
+
+
+def test_only_runs_that_nobody_came_back_for_are_cleared(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, training=Training(storage_url=f"file://{tmp_path}/runs"))
+    assert clear(settings) == []
+    for name in ("live", "resumed", "abandoned", "another's"):
+        (tmp_path / "runs" / name / "two-tower").mkdir(parents=True)
+    long_ago = (datetime.now(UTC) - ABANDONED - timedelta(minutes=1)).isoformat()
+    for name in ("resumed", "abandoned"):
+        (tmp_path / "runs" / name / "alive").write_text(long_ago)
+    for name in ("live", "resumed"):
+        storage(settings, name).touch()
+    (tmp_path / "runs" / "another's" / "alive").write_text("and well")
+    (tmp_path / "runs" / "a file").write_text(long_ago)
+    assert clear(settings) == ["abandoned"]
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"live", "resumed", "another's", "a file"}
 
 
 @pytest.mark.parametrize("url", ["memory://runs", "nowhere://runs"])

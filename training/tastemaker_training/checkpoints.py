@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ from tastemaker.config import Settings
 from tastemaker.errors import InvalidInput
 
 FILE = "state.pt"
+ALIVE = "alive"
+"""File in a run's folder: when it was last known to be under way, as an ISO 8601 time."""
+ABANDONED = timedelta(days=7)
+"""A folder whose run was not heard of for so long is cleared."""
 State = dict[str, Any]
 
 
@@ -47,6 +52,12 @@ class Storage:
             return pyarrow.fs.LocalFileSystem()
         return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem))
 
+    def touch(self) -> None:
+        """Note that the run is under way: its folder is not to be cleared."""
+        filesystem, path = self._found
+        filesystem.makedirs(path, exist_ok=True)
+        filesystem.pipe_file(f"{path}/{ALIVE}", datetime.now(UTC).isoformat().encode())
+
     def forget(self) -> None:
         """Remove the folder, when the run is over."""
         filesystem, path = self._found
@@ -66,8 +77,30 @@ class Storage:
 
 def storage(settings: Settings, run: str) -> Storage:
     """Where the run of this name keeps its checkpoints."""
-    folder = settings.training.storage_url or str((settings.home / "runs").absolute())
-    return Storage(f"{folder.rstrip('/')}/{run}")
+    return Storage(f"{_folder(settings)}/{run}")
+
+
+def clear(settings: Settings) -> list[str]:
+    """Remove the folders of runs that nobody went on with for ABANDONED; returns their names.
+
+    A folder without an `alive` of ours is somebody else's, and stays.
+    """
+    filesystem, folder = Storage(_folder(settings))._found
+    cleared = []
+    for path in filesystem.ls(folder, detail=False) if filesystem.isdir(folder) else ():
+        try:
+            last = datetime.fromisoformat(filesystem.cat_file(f"{path}/{ALIVE}").decode())
+            if datetime.now(UTC) - last > ABANDONED:
+                filesystem.rm(path, recursive=True)
+                cleared.append(path.rstrip("/").rpartition("/")[2])
+        except (OSError, ValueError):
+            continue
+    return cleared
+
+
+def _folder(settings: Settings) -> str:
+    """The URL of the folder of all runs."""
+    return (settings.training.storage_url or str((settings.home / "runs").absolute())).rstrip("/")
 
 
 def load(checkpoint: ray.train.Checkpoint) -> State:

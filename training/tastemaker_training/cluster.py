@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -20,6 +22,8 @@ from tastemaker.errors import Unavailable
 from tastemaker.training import Training
 from tastemaker_training.checkpoints import Storage
 from tastemaker_training.hardware import Hardware
+
+TOUCHED_EVERY_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def fit(
     log = Log(hear, say)
     with ThreadPoolExecutor(1) as background:
         running = background.submit(trainer.fit)
-        _listen(progress, running, log)
+        _listen(progress, running, log, storage)
         try:
             result = running.result()
         except ray.train.TrainingFailedError as error:
@@ -165,7 +169,8 @@ def place() -> tuple[int, int]:
     return context.get_world_rank(), context.get_world_size()
 
 
-def _listen(progress: Queue, running: Future[Any], log: Log) -> None:
+def _listen(progress: Queue, running: Future[Any], log: Log, storage: Storage) -> None:
+    touched = time.monotonic()
     while True:
         ended = running.done()
         try:
@@ -173,6 +178,10 @@ def _listen(progress: Queue, running: Future[Any], log: Log) -> None:
         except Empty:
             if ended:
                 return
+        if time.monotonic() - touched > TOUCHED_EVERY_S:
+            touched = time.monotonic()
+            with suppress(Exception):  # of whatever store: a run does not end for it, and the next one is soon
+                storage.touch()
 
 
 def _is_gone(error: BaseException) -> bool:

@@ -6,6 +6,8 @@ lake → interactions → two-tower → item-to-item table, ALS, content → ran
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
+import json
 import tempfile
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -29,6 +31,7 @@ from tastemaker.registry import CHALLENGER, CHAMPION, ITEMS, Registry
 from tastemaker.space import flat_index
 from tastemaker.types import ModelRef
 from tastemaker_training import checkpoints, curves
+from tastemaker_training.checkpoints import Storage
 from tastemaker_training.data import Data, read
 from tastemaker_training.incumbent import incumbent
 from tastemaker_training.job import Job
@@ -39,6 +42,9 @@ from tastemaker_training.recipes import Recipe
 from tastemaker_training.report import evaluate
 from tastemaker_training.towers.stage import Towers, fit_towers
 from tastemaker_training.towers.two_tower import export_user_tower
+
+CODE = ("tastemaker", "torch", "ray")
+"""Distributions whose other versions may not go on from a checkpoint."""
 
 
 def train(job: Job) -> tuple[ModelRef, dict[str, Any]]:
@@ -54,7 +60,7 @@ def train(job: Job) -> tuple[ModelRef, dict[str, Any]]:
     settings.home.mkdir(parents=True, exist_ok=True)
     data = read(settings, recipe, job.narrator)
     name = run_name(recipe, data)
-    storage = checkpoints.storage(settings, name)
+    storage = _storage(job, name)
     with ray_session.session(settings, job.hardware.most):
         fitted, refreshed = fit_towers(job, data, storage)
         ranking = fit_ranking(job, data, fitted, refreshed, storage)
@@ -77,11 +83,28 @@ def train(job: Job) -> tuple[ModelRef, dict[str, Any]]:
 
 
 def run_name(recipe: Recipe, data: Data) -> str:
-    """The same for the same recipe over the same data, so that an interrupted run is found again."""
-    digest = hashlib.sha256(repr(recipe).encode())
-    for column in (data.known.offsets, data.known.items, data.known.preferences, data.known.timestamps):
-        digest.update(column.tobytes())
+    """The same for the same recipe, data and code, so that an interrupted run is found again, and no other one.
+
+    Whatever gives a model its shape is part of it: another catalogue's checkpoints do not fit.
+    """
+    known, digest = data.known, hashlib.sha256(repr(recipe).encode())
+    for library in CODE:
+        digest.update(f"{library} {importlib.metadata.version(library)}".encode())
+    for names in (known.item_ids, known.user_ids, data.vocabulary):
+        digest.update(json.dumps(names).encode())
+    for column in (known.offsets, known.items, known.preferences, known.timestamps, known.completed):
+        digest.update(b"" if column is None else column.tobytes())
+    digest.update(f"{data.profiles.shape}".encode())
     return f"{recipe.name}-{digest.hexdigest()[:12]}"
+
+
+def _storage(job: Job, name: str) -> Storage:
+    """Where the run keeps its checkpoints, once those that nobody came back for are gone."""
+    storage = checkpoints.storage(job.settings, name)
+    storage.touch()
+    for abandoned in checkpoints.clear(job.settings):
+        job.narrator.say(f"the checkpoints of {abandoned}, a run that was abandoned, are cleared")
+    return storage
 
 
 def register(job: Job, draft: Path, report: dict[str, Any], papers: Papers) -> ModelRef:
