@@ -203,5 +203,5 @@ def _of_the_ranker(evidence: Evidence, gates: Gates) -> Iterator[Verdict]:
         finding = (
             f"1 in 100 requests takes {evidence.latency_ms:.1f} ms of CPU, at most {gates.latency_ms:.1f} is allowed"
         )
-        remedy = "Lower serving.funnel.candidates, or recipe.ranker.hidden"
+        remedy = "Lower serving.funnel.candidates, or train by a recipe of your own with a lower `ranker.hidden`"
         yield Verdict("latency_ms", evidence.latency_ms <= gates.latency_ms, finding, remedy)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import yaml
 from tastemaker import config, scenes
 from tastemaker.config import Settings
 from tastemaker.ray_env import RAY_VERSION
+from tastemaker_training import recipe_file, recipes
 
 Object = dict[str, Any]
 Values = dict[str, Any]
@@ -173,6 +176,26 @@ def test_scenes_are_the_same_in_the_edge_and_in_the_models(
     assert scenes.load(Settings()) == at_the_edge
     assert at_the_edge["home"].caps.author == 2
     assert [rule.name for rule in at_the_edge["home"].rules] == ["withdrawn"]
+
+
+@pytest.mark.parametrize(("provider", "kind"), [("builtin", "CronJob"), ("kuberay", "RayCronJob")])
+def test_training_runs_a_recipe_of_ones_own(render: Any, tmp_path: Path, provider: str, kind: str) -> None:
+    values = {
+        "ray": {"provider": provider},
+        "recipes": {"wide": {"base": "smoke", "two_tower": {"dim": 128}}},
+        "jobs": {"training": {"recipe": "wide"}},
+    }
+    found = render(values)
+    template = found.get(kind, "training")["spec"]["jobTemplate"]
+    container = None if kind == "RayCronJob" else template["spec"]["template"]["spec"]["containers"][0]
+    command = shlex.split(template["entrypoint"] if container is None else container["args"][0])
+    folder, _, name = command[command.index("--recipe") + 1].rpartition("/")
+    head = template.get("rayClusterSpec", {}).get("headGroupSpec")
+    mounts = (container or head["template"]["spec"]["containers"][0])["volumeMounts"]
+    assert folder in [mount["mountPath"] for mount in mounts if mount["name"] == "config"]
+    (tmp_path / name).write_text(found.get("ConfigMap", "config")["data"][name])
+    smoke = recipes.smoke()
+    assert recipe_file.read(tmp_path / name) == replace(smoke, name="wide", two_tower=replace(smoke.two_tower, dim=128))
 
 
 def test_colours_find_the_ranker_of_their_version(render: Any, monkeypatch: pytest.MonkeyPatch) -> None:

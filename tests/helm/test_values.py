@@ -41,6 +41,8 @@ def schema(chart: Path) -> Schema:
         ({"jobs": {"training": {"schedule": "daily"}}}, ["schedule"]),
         ({"config": {"evnt_types": {}}}, ["config", "evnt_types"]),
         ({"config": {"scenes": {"home": 3}}}, ["scenes", "home"]),
+        ({"recipes": {"Wide One": {}}}, ["recipes", "Wide One"]),
+        ({"recipes": {"wide": 512}}, ["recipes", "wide"]),
         ({"mlflow": {"persistence": {"size": 10}}}, ["size", "string"]),
         ({"kserve": {"models": []}}, ["models"]),
     ],

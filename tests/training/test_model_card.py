@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from tastemaker.manifest import FORMAT, Manifest
 from tastemaker_training import recipes
 from tastemaker_training.hardware import Hardware
 from tastemaker_training.model_card import Made, model_card
+from tastemaker_training.recipe_file import read
 
 
 @pytest.fixture
@@ -51,6 +54,16 @@ def test_a_card_says_what_one_needs_to_know(made: Made, report: dict[str, Any]) 
         "steps 20",
     ):
         assert said in card, said
+
+
+def test_a_recipe_of_ones_own_can_be_made_again_from_the_card(
+    made: Made, report: dict[str, Any], tmp_path: Path
+) -> None:
+    own = replace(made.recipe, name="wide", two_tower=replace(made.recipe.two_tower, dim=32))
+    card = model_card(replace(made, recipe=own), report, [])
+    assert "tastemaker train --recipe wide.yaml --seed 0" in card
+    (tmp_path / "wide.yaml").write_text(card.split("```yaml\n")[1].split("```")[0])
+    assert read(tmp_path / "wide.yaml") == own
 
 
 def test_what_matters_stands_where_the_registry_shows_it(made: Made, report: dict[str, Any]) -> None:

@@ -15,12 +15,16 @@ JSON = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
 def train(
-    recipe: Annotated[str, typer.Option(help="Named run: default, or smoke for one of seconds.")] = "default",
+    recipe: Annotated[
+        str, typer.Option(help="Named run: default, or smoke for one of seconds; or a YAML file of your own.")
+    ] = "default",
     workers: Annotated[
         str, typer.Option(help="Ray Train workers, such as 2, or 1-4 for as many as there is room for.")
     ] = "1",
     gpu: Annotated[bool, typer.Option("--gpu", help="Give each worker a GPU.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of everything random.", show_default="the recipe's")
+    ] = None,
     challenger: Annotated[
         bool, typer.Option("--challenger", help="Leave a champion in place: a rollout shall decide.")
     ] = False,
@@ -30,16 +34,23 @@ def train(
 
     The new version becomes the champion, which `tastemaker serve` serves, when no gate refuses it.
     An interrupted run goes on from its last checkpoint when the same command is given again.
+
+    A recipe of your own is a file NAME.yaml with what it has other than the one it is based on, such as
+
+      {base: smoke, two_tower: {dim: 64, steps: 200}, ranker: {hidden: 32}}
+
+    docs/models.md says what there is; a field that there is not is refused.
     """
     from dataclasses import replace
 
-    from tastemaker_training import recipes
     from tastemaker_training.hardware import hardware
     from tastemaker_training.job import Job
     from tastemaker_training.narrator import Narrator
+    from tastemaker_training.recipe_file import chosen as recipe_of
     from tastemaker_training.run import train as run
 
-    chosen = replace(recipes.named(recipe), seed=seed)
+    chosen = recipe_of(recipe)
+    chosen = chosen if seed is None else replace(chosen, seed=seed)
     ref, report = run(Job(config.load(), chosen, hardware(workers, gpu=gpu), Narrator(quiet=as_json), challenger))
     if as_json:
         print(json.dumps({"version": str(ref), "report": report}))

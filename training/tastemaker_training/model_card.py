@@ -8,12 +8,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import yaml
+
 from tastemaker.candidates import SOURCES
 from tastemaker.config import Funnel
 from tastemaker.gates import Verdict
 from tastemaker.manifest import Manifest
 from tastemaker_training.hardware import Hardware
-from tastemaker_training.recipes import Recipe
+from tastemaker_training.recipe_file import changes
+from tastemaker_training.recipes import RECIPES, Recipe
 
 LIBRARIES = ("tastemaker", "torch", "faiss-cpu", "faiss-gpu", "ray", "implicit", "numpy", "pyarrow")
 MARKS = {True: "passed", False: "**failed**", None: "not measured"}
@@ -125,10 +128,15 @@ def _reproduce(made: Made) -> Iterable[str]:
     fewest, most = made.hardware.fewest, made.hardware.most
     workers = "" if most == 1 else f" --workers {most if fewest == most else f'{fewest}-{most}'}"
     gpu = " --gpu" if made.hardware.gpu else ""
+    own = made.recipe.name not in RECIPES
+    recipe = f"{made.recipe.name}.yaml" if own else made.recipe.name
     found = [(name, version) for name in LIBRARIES if (version := _version(name))]
     yield "## How to reproduce it\n"
     yield "With the lake's events up to the end of the data window:\n"
-    yield f"```\ntastemaker train --recipe {made.recipe.name} --seed {made.recipe.seed}{workers}{gpu}\n```\n"
+    yield f"```\ntastemaker train --recipe {recipe} --seed {made.recipe.seed}{workers}{gpu}\n```\n"
+    if own:
+        yield f"where `{recipe}` is\n"
+        yield f"```yaml\n{yaml.safe_dump(changes(made.recipe), sort_keys=False)}```\n"
     yield f"Python {platform.python_version()}, {', '.join(f'{name} {version}' for name, version in found)}.\n"
     settings = {name: value for name, value in asdict(made.recipe).items() if not isinstance(value, dict)}
     parts = {name: value for name, value in asdict(made.recipe).items() if isinstance(value, dict)}

@@ -45,7 +45,8 @@ def evaluate(bundle: Bundle, settings: Settings, recipe: Recipe, champion: Incum
     if len(truth.users) == 0:
         raise NotFound(
             f"none of {len(split.past.user_ids)} users liked an item among their newest {recipe.holdout:.0%} of events",
-            "Import more events, or lower `liked` or raise `holdout` in the recipe",
+            "Import more events, or train by a recipe of your own with a lower `liked` or a higher `holdout` "
+            "(`tastemaker train --recipe FILE.yaml`)",
         )
     funnel = settings.serving.funnel
     served = _replayed(bundle, settings, split, truth, end, recipe.slate)

@@ -33,7 +33,8 @@ spec:
 {{- end -}}
 
 {{- define "tastemaker.trainCommand" -}}
-tastemaker train --challenger --recipe {{ .recipe }} --workers {{ .workers }}{{ if .gpu }} --gpu{{ end }}
+{{- $recipe := hasKey .root.Values.recipes .recipe | ternary (printf "/etc/tastemaker/config/%s.recipe.yaml" .recipe) .recipe -}}
+tastemaker train --challenger --recipe {{ $recipe }} --workers {{ .workers }}{{ if .gpu }} --gpu{{ end }}
 {{- end -}}
 
 {{/* Pod template of a node of Ray that KubeRay makes for training. KubeRay adds the command and the probes. */}}

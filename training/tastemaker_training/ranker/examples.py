@@ -70,7 +70,7 @@ def examples(past: Interactions, inner: Split, profiles: Floats, proposer: Propo
     if lists is None or not lists.labels[..., 0].any():
         raise InvalidInput(
             "no user liked a candidate in the validation slice, so the ranker has nothing to learn from",
-            "Import more events, or raise `validation` in the recipe",
+            "Import more events, or raise `validation` in a recipe of your own (`tastemaker train --recipe FILE.yaml`)",
         )
     return lists.with_heads(told_apart(lists))
 
