@@ -52,7 +52,7 @@ EVENTS = st.builds(
 CATALOGUES = st.dictionaries(
     st.sampled_from("ijk"), st.lists(st.sampled_from("ABC"), max_size=2, unique=True), min_size=1
 )
-PROFILES = st.sets(st.sampled_from("uvw"))
+PROFILES = st.dictionaries(st.sampled_from("uvw"), st.none() | st.integers(1, 3))
 FILES = st.lists(
     st.tuples(st.integers(1, 4), st.integers(0, 99), st.lists(EVENTS, min_size=1, max_size=6)),
     min_size=1,
@@ -71,8 +71,12 @@ def catalogue(lake: Lake, categories: dict[str, list[str]]) -> None:
     lake.replace_items(pa.Table.from_pylist(rows, ITEM_SCHEMA))
 
 
-def profiles(lake: Lake, users: set[str]) -> None:
-    rows = [{columns.USER_ID: user, columns.CREATED_AT: START - timedelta(days=3)} for user in sorted(users)]
+def profiles(lake: Lake, users: dict[str, int | None]) -> None:
+    """Users by the age of their account in days, where that is known."""
+    rows = [
+        {columns.USER_ID: user, columns.CREATED_AT: days and START - timedelta(days=days)}
+        for user, days in users.items()
+    ]
     lake.profiles.replace(pa.Table.from_pylist(rows, USER_SCHEMA))
 
 
@@ -106,7 +110,9 @@ def view(user: str, item: str, minutes: int) -> dict[str, Any]:
 @settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(FILES, st.lists(CATALOGUES, min_size=5, max_size=5), st.lists(PROFILES, min_size=5, max_size=5))
 def test_any_order_of_arrival_gives_the_features_of_one_build(
-    files: list[tuple[int, int, list[dict[str, Any]]]], catalogues: list[dict[str, list[str]]], users: list[set[str]]
+    files: list[tuple[int, int, list[dict[str, Any]]]],
+    catalogues: list[dict[str, list[str]]],
+    users: list[dict[str, int | None]],
 ) -> None:
     """Files come late and repeat events, the catalogue and the profiles change: nothing of it shows in the rows."""
     hourly, daily = Lake(f"memory://{uuid.uuid4().hex}"), Lake(f"memory://{uuid.uuid4().hex}")

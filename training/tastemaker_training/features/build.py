@@ -153,21 +153,28 @@ def _touched(lake: Lake, run: Run, known: Mapping[str, pa.Table], before: Mappin
     """The users whose snapshots are not what they were."""
     new = [file for file, is_new in zip(run.files, run.is_new, strict=True) if is_new]
     done = [file for file, is_new in zip(run.files, run.is_new, strict=True) if not is_new]
-    found = [_changed(before[USERS], known[USERS], columns.USER_ID, columns.CREATED_AT)]
+    found = [_other_profiles(before[USERS], known[USERS])]
     if new:
         found.append(lake.scan(new, [columns.USER_ID])[columns.USER_ID].unique())
-    items = _changed(before[ITEMS], known[ITEMS], columns.ITEM_ID, columns.CATEGORIES)
+    items = _other_items(before[ITEMS], known[ITEMS])
     if done and len(items):
         wanted = ds.field(columns.ITEM_ID).isin(items)
         found.append(lake.scan(done, [columns.USER_ID], wanted)[columns.USER_ID].unique())
     return pc.unique(pa.concat_arrays(found))
 
 
-def _changed(before: pa.Table, now: pa.Table, key: str, fact: str) -> pa.Array:
-    """The keys of rows that came, went, or have another `fact`."""
-    old, new = (dict(zip(table[key].to_pylist(), table[fact].to_pylist(), strict=True)) for table in (before, now))
-    keys = {name for name in old.keys() | new.keys() if old.get(name, Ellipsis) != new.get(name, Ellipsis)}
-    return pa.array(sorted(keys), pa.string())
+def _other_profiles(before: pa.Table, now: pa.Table) -> pa.Array:
+    """The users whose profile came, went, or says otherwise: a row of theirs stands in one of the tables only."""
+    rows = pa.concat_tables([before, now]).group_by(PROFILE_FACTS).aggregate([([], "count_all")])
+    return pc.unique(rows.filter(pc.field("count_all") == 1)[columns.USER_ID])
+
+
+def _other_items(before: pa.Table, now: pa.Table) -> pa.Array:
+    """The items that came, went, or have other categories."""
+    names = (columns.ITEM_ID, columns.CATEGORIES)
+    old, new = (dict(zip(*(table[name].to_pylist() for name in names), strict=True)) for table in (before, now))
+    items = {item for item in old.keys() | new.keys() if old.get(item, Ellipsis) != new.get(item, Ellipsis)}
+    return pa.array(sorted(items), pa.string())
 
 
 def _advance(run: Run, touched: pa.Array | None, engine: Engine[Any], sizes: Sequence[int]) -> State:
