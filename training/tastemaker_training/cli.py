@@ -68,7 +68,7 @@ def evaluate(
     """Evaluate a registered bundle on its holdout, beside popularity, ALS, its own two-tower model and the champion.
 
     The newest 20 % of each user's events up to the end of the bundle's data window are the holdout; items seen before
-    are masked and the whole catalogue competes. Intervals are 95 % bootstrap intervals over users.
+    are masked and the whole catalogue competes. Intervals are 95 % intervals over users.
     """
     from tastemaker import bundle
     from tastemaker.features.definitions import schema_hash

@@ -16,7 +16,7 @@ from tastemaker.errors import BundleMismatch, NotFound
 from tastemaker.features.definitions import schema_hash
 from tastemaker.promotion import champion_beside
 from tastemaker.registry import Registry
-from tastemaker_training.evaluation.metrics import Slates
+from tastemaker_training.evaluation.slates import Slates
 
 
 @dataclass(frozen=True)

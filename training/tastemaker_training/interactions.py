@@ -50,6 +50,12 @@ class Interactions:
         """Where the events of user code `user` lie."""
         return slice(int(self.offsets[user]), int(self.offsets[user + 1]))
 
+    def had(self, users: Ints) -> tuple[Ints, Ints]:
+        """The events of `users` (B,): whose each is, as a place among them, and its item."""
+        events = [np.arange(self.offsets[user], self.offsets[user + 1]) for user in users]
+        rows = np.repeat(np.arange(len(users)), [len(some) for some in events])
+        return rows, self.items[np.concatenate(events)] if events else self.items[:0]
+
     def trails(self) -> list[trail.Trail]:
         """Every user's events as they would lie online."""
         records = np.empty(len(self.items), trail.RECORD)

@@ -61,7 +61,7 @@ def model_card(made: Made, report: Mapping[str, Any], verdicts: Sequence[Verdict
             *_gates(verdicts),
             "## Metrics\n",
             f"Users of the test: {report['split']['users']:,} ({report['split']['holdout']}; relevant: "
-            f"{report['split']['relevant']}). In brackets 95 % bootstrap intervals of the mean over users.\n",
+            f"{report['split']['relevant']}). In brackets 95 % intervals of the mean over users.\n",
             *_metrics(report["models"]),
             *_pipeline(report),
             USE,

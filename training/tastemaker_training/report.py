@@ -21,7 +21,8 @@ from tastemaker.features.trail import Trail
 from tastemaker.replay import Replay
 from tastemaker_training import user_sample
 from tastemaker_training.dataset import category_matrix, profiles_at
-from tastemaker_training.evaluation.metrics import Judgements, Slates, coverage, judgements, most_popular
+from tastemaker_training.evaluation.metrics import Judgements, coverage, judgements, most_popular
+from tastemaker_training.evaluation.slates import Slates, best_unseen, passes
 from tastemaker_training.evaluation.yardstick import Yardstick
 from tastemaker_training.incumbent import Incumbent, translated
 from tastemaker_training.interactions import Floats, Split, from_lake, split_by_time
@@ -54,7 +55,7 @@ def evaluate(bundle: Bundle, settings: Settings, recipe: Recipe, champion: Incum
     slates = {
         "popularity": popular,
         "als": als.recommend(split.past, recipe.als, recipe.slate, recipe.liked, recipe.seed)[truth.users],
-        "two-tower": _two_tower(bundle, settings, split, truth, recipe.slate),
+        "two-tower": two_tower_slates(bundle, settings, split, truth, recipe.slate),
         "served": served.slates,
     }
     if champion is not None and champion.bundle is not None:
@@ -111,26 +112,28 @@ def cut_profiles(features: Features, split: Split, users: npt.NDArray[np.int64],
     return profiles_at(features, [split.past.user_ids[user] for user in users], moments, categories)
 
 
-def _two_tower(bundle: Bundle, settings: Settings, split: Split, truth: Judgements, n: int) -> Slates:
+def two_tower_slates(bundle: Bundle, settings: Settings, split: Split, truth: Judgements, n: int) -> Slates:
     """The items nearest to each user's vector, unseen, shape (V, n)."""
     profiles = cut_profiles(Features(settings), split, truth.users, len(bundle.json("vocabulary")))
     trails, user_ids = split.past.trails(), split.past.user_ids
-    inputs = tower_inputs(
-        [user_ids[user] for user in truth.users],
-        [trails[user] for user in truth.users],
-        KeyIndex.of(split.past.item_ids),
-        length=settings.serving.funnel.history,
-        buckets=int(bundle.json("recipe")["user_buckets"]),
-        now=int(bundle.manifest.data_window[1].timestamp()),
-    )
-    tower = torch.export.load(bundle.file("user_tower")).module()
-    arrays = (inputs.history, inputs.preference, inputs.age, inputs.user, profiles)
-    with torch.inference_mode():
-        vectors: Floats = tower(*(torch.from_numpy(array) for array in arrays)).numpy()
-    scores = vectors @ np.asarray(bundle.array("item_vectors")).T
-    for row, user in enumerate(truth.users):
-        scores[row, split.past.items[split.past.of(user)]] = -np.inf
-    return np.argsort(-scores, axis=1)[:, :n].astype(np.int32)
+    index, buckets = KeyIndex.of(split.past.item_ids), int(bundle.json("recipe")["user_buckets"])
+    tower, items = torch.export.load(bundle.file("user_tower")).module(), np.asarray(bundle.array("item_vectors"))
+    slates = np.empty((len(truth.users), n), dtype=np.int32)
+    for part in passes(len(truth.users), len(items)):
+        users = truth.users[part]
+        inputs = tower_inputs(
+            [user_ids[user] for user in users],
+            [trails[user] for user in users],
+            index,
+            length=settings.serving.funnel.history,
+            buckets=buckets,
+            now=int(bundle.manifest.data_window[1].timestamp()),
+        )
+        arrays = (inputs.history, inputs.preference, inputs.age, inputs.user, profiles[part])
+        with torch.inference_mode():
+            vectors: Floats = tower(*(torch.from_numpy(array) for array in arrays)).numpy()
+        slates[part] = best_unseen(torch.from_numpy(vectors @ items.T), *split.past.had(users), n)
+    return slates
 
 
 def _replayed(bundle: Bundle, settings: Settings, split: Split, truth: Judgements, end: datetime, n: int) -> Replay:

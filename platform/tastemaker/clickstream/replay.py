@@ -41,7 +41,7 @@ class StreamModel(Protocol):
 
 def predictions(log: ClickLog) -> Ints:
     """The clicks that are to be predicted and count (V,)."""
-    asked = _asked(log)
+    asked = asked_for(log)
     counting: Ints = asked[log.times[asked] >= log.times[0] + DAY]
     return counting
 
@@ -63,7 +63,7 @@ def replay(log: ClickLog, model: StreamModel, delay: Delay, tell: Callable[[str]
 
 def ticks(log: ClickLog, delay: Delay) -> Iterator[tuple[slice, Ints, float]]:
     """Clicks to absorb, then requests, named by the clicks that they led to, and their time, in turn."""
-    asked = _asked(log)
+    asked = asked_for(log)
     tick = np.floor((log.times[asked] - log.times[0]) / TICK)
     starts = np.flatnonzero(np.diff(tick, prepend=-1.0))
     begins = log.times[0] + tick[starts] * TICK
@@ -82,7 +82,8 @@ def hits(log: ClickLog, clicks: Ints, slates: Ints) -> tuple[Doubles, Doubles]:
     return hit, hit / (1.0 + found.argmax(axis=1))
 
 
-def _asked(log: ClickLog) -> Ints:
+def asked_for(log: ClickLog) -> Ints:
+    """The clicks that are to be predicted: a session's first ones of each article, but its very first."""
     return np.flatnonzero((log.position > 0) & ~log.again)
 
 

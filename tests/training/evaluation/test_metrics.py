@@ -10,7 +10,6 @@ from tastemaker_training.evaluation.metrics import (
     clicks_per_user,
     coverage,
     distance_per_user,
-    interval,
     judgements,
     most_popular,
     ndcg_per_user,
@@ -59,14 +58,6 @@ def test_distance_is_zero_among_equals_and_one_among_strangers() -> None:
     found = distance_per_user(np.array([[0, 1, -1], [0, 2, -1], [0, 1, 2], [1, -1, -1]]), categories)
     assert found[:3] == pytest.approx([0.0, 1.0, 2 / 3])
     assert np.isnan(found[3]), "one item is not apart from anything"
-
-
-def test_the_interval_holds_the_mean_and_is_repeatable() -> None:
-    values = np.random.default_rng(0).random(200)
-    low, high = interval(values, seed=1)
-    assert low < values.mean() < high
-    assert interval(values, seed=1) == [low, high]
-    assert interval(np.zeros(5), seed=1) == [0.0, 0.0]
 
 
 def test_only_liked_held_out_items_are_relevant() -> None:

@@ -8,7 +8,7 @@ import pytest
 from tastemaker_training.evaluation.metrics import Judgements
 from tastemaker_training.interactions import Floats, Interactions, Ints
 from tastemaker_training.quality.formats import leave_last_out
-from tastemaker_training.quality.outcome import interval, measured
+from tastemaker_training.quality.outcome import measured
 from tastemaker_training.quality.problem import Problem, bare_catalogue, slates_of
 
 
@@ -41,15 +41,6 @@ def test_metrics_are_per_user_of_the_test() -> None:
     found = problem.measure(SOURCE, lambda _: None)
     assert found["hr@2"].tolist() == [1.0, 0.0]
     assert found["ndcg@2"] == pytest.approx([1 / np.log2(3), 0.0])
-
-
-def test_intervals_hold_the_mean_and_shrink_with_users() -> None:
-    values = np.tile([0.0, 1.0], 50)
-    low, high = interval(values)
-    assert low < 0.5 < high
-    wide, narrow = high - low, np.ptp(interval(np.tile(values, 4)))
-    assert narrow == pytest.approx(wide / 2, rel=0.02)
-    assert interval(np.ones(5)) == [1.0, 1.0]
 
 
 def test_cost_counts_this_process() -> None:

@@ -63,7 +63,7 @@ def test_slates_hold_what_is_unseen_and_best_first(monkeypatch: pytest.MonkeyPat
         assert not np.isin(slate, data.items[data.of(user)]).any()
         assert (np.diff(scores[user, slate]) <= 0).all()
     assert (slates // 10 == np.arange(30)[:, None] % 2).mean() > 0.8
-    monkeypatch.setattr(als, "PASS", 7)
+    monkeypatch.setattr("tastemaker_training.evaluation.slates.MOST_USERS", 7)
     np.testing.assert_array_equal(als.recommend(data, RECIPE, 4, 0.6, 0), slates)
 
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from tastemaker_training.evaluation import slates
 from tastemaker_training.towers import loop
 from tastemaker_training.towers.loop import ALONE, State, Step, Task, World
 from tastemaker_training.towers.two_tower import Batch
@@ -107,3 +109,19 @@ def _first_state(task: Task) -> State:
         if step.reached:
             return step.reached
     raise AssertionError("no step was validated")
+
+
+def test_a_validation_scores_some_users_at_a_time(tower_task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, validation = loop.fresh(tower_task), tower_task.validation
+    at_once = loop.validate(model, validation)
+    sizes: list[int] = []
+
+    def spy(scores: torch.Tensor, *rest: Any) -> slates.Slates:
+        sizes.append(len(scores))
+        return slates.best_unseen(scores, *rest)
+
+    monkeypatch.setattr(slates, "MOST_SCORES", 7 * 40)
+    monkeypatch.setattr(loop, "best_unseen", spy)
+    assert loop.validate(model, validation) == pytest.approx(at_once)
+    assert max(sizes) == 7
+    assert sum(sizes) == len(validation.truth.users)

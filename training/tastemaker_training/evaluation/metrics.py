@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
+from tastemaker_training.evaluation.slates import Slates
 from tastemaker_training.interactions import Floats, Interactions, Split
-
-Slates = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -92,14 +91,6 @@ def clicks_per_user(slates: Slates, interacted: Sequence[npt.NDArray[np.int64]])
     return clicks
 
 
-def interval(values: npt.NDArray[np.float64], seed: int) -> list[float]:
-    """95 % bootstrap interval of the mean over users (bias-corrected and accelerated; Efron 1987)."""
-    if len(values) < 2 or np.ptp(values) == 0.0:
-        return [float(values.mean())] * 2
-    found = stats.bootstrap((values,), np.mean, n_resamples=2000, batch=200, rng=np.random.default_rng(seed))
-    return [float(found.confidence_interval.low), float(found.confidence_interval.high)]
-
-
 def most_popular(past: Interactions, users: npt.NDArray[np.int64], n: int, liked: float) -> Slates:
     """The `n` most liked items that each of `users` has not seen, shape (V, n)."""
     likes = np.bincount(past.items, weights=past.preferences >= liked, minlength=len(past.item_ids))
@@ -111,6 +102,9 @@ def most_popular(past: Interactions, users: npt.NDArray[np.int64], n: int, liked
     return slates
 
 
-def hits(slates: Slates, items: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.bool_]:
+def hits(slates: Slates, items: Sequence[npt.NDArray[np.integer[Any]]]) -> npt.NDArray[np.bool_]:
     """Which places (V, n) hold one of their user's `items`."""
-    return np.stack([np.isin(slate, wanted) for slate, wanted in zip(slates, items, strict=True)])
+    found = np.zeros(slates.shape, dtype=bool)
+    for row, (slate, wanted) in enumerate(zip(slates, items, strict=True)):
+        found[row] = np.isin(slate, wanted)
+    return found

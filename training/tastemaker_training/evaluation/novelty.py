@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tastemaker_training.evaluation.metrics import Judgements, Slates, hits
+from tastemaker_training.evaluation.metrics import Judgements, hits
+from tastemaker_training.evaluation.slates import Slates
 from tastemaker_training.interactions import Interactions
 
 Numbers = npt.NDArray[np.float64]
@@ -41,5 +42,4 @@ def serendipity_per_user(slates: Slates, truth: Judgements, popular: Slates) -> 
     Args:
         popular: what popularity shows to the same users (V, n).
     """
-    expected = np.stack([np.isin(slate, known) for slate, known in zip(slates, popular, strict=True)])
-    return (hits(slates, truth.relevant) & ~expected).mean(axis=1)  # type: ignore[no-any-return]
+    return (hits(slates, truth.relevant) & ~hits(slates, list(popular))).mean(axis=1)  # type: ignore[no-any-return]

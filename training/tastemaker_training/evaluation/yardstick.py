@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tastemaker_training.evaluation import metrics, novelty
-from tastemaker_training.evaluation.metrics import Judgements, Slates
+from tastemaker_training.evaluation.intervals import interval
+from tastemaker_training.evaluation.metrics import Judgements
+from tastemaker_training.evaluation.slates import Slates
 from tastemaker_training.interactions import Floats, Split
 
 Metrics = dict[str, float | list[float]]
@@ -52,5 +54,5 @@ class Yardstick:
         for name, values in per_user.items():
             values = values if len(values) else np.zeros(1)
             found[name] = float(values.mean())
-            found[f"{name}_ci"] = metrics.interval(values, self.seed)
+            found[f"{name}_ci"] = interval(values, self.seed)
         return found

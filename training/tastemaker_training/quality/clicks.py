@@ -20,10 +20,10 @@ import threadpoolctl
 
 from tastemaker.clickstream.decay import Ints
 from tastemaker.clickstream.log import ClickLog, read
-from tastemaker.clickstream.replay import DAY, HOUR, PLACES, Delay, hits, replay
+from tastemaker.clickstream.replay import DAY, HOUR, PLACES, Delay, asked_for, hits, replay
 from tastemaker.errors import InvalidInput
+from tastemaker_training.evaluation.intervals import by_standard_error
 from tastemaker_training.quality.clicks_models import MODELS
-from tastemaker_training.quality.outcome import interval
 
 Found = dict[str, dict[str, Any]]
 
@@ -35,13 +35,19 @@ def run(path: Path, model: str, seed: int, delay: Delay, tell: Callable[[str], N
         metrics and intervals by name; in details predictions, and predictions_NAME for each class of age.
 
     Raises:
-        InvalidInput: no model for a stream has this name, or the log is shorter than a day. NotFound: there is no log.
+        InvalidInput: no model for a stream has this name, the log is shorter than a day, or has nothing to predict.
+        NotFound: there is no log.
     """
     if model not in MODELS:
         raise InvalidInput(f"{model!r} is no model for a stream of clicks", f"Use one of {', '.join(MODELS)}")
     log = read(path)
     if log.times[-1] < log.times[0] + DAY:
         raise InvalidInput(f"{path}: the log is shorter than a day, which is for learning only", "Give a longer one")
+    if not (log.times[asked_for(log)] >= log.times[0] + DAY).any():
+        raise InvalidInput(
+            f"{path}: after the first day no session has a second article, so there is nothing to predict",
+            "Give a log whose `session` is the same for all clicks of a visit",
+        )
     streamed = MODELS[model](log.articles, log.context.max(axis=1, initial=0) + 1, seed)
     with threadpoolctl.threadpool_limits(1):  # what a tick computes is too small to be shared out
         asked, slates = replay(log, streamed, delay, tell)
@@ -61,7 +67,7 @@ def measure(log: ClickLog, clicks: Ints, slates: Ints) -> Found:
     values |= {f"hr@{PLACES}_{name}": hit[rows] for name, rows in classes.items() if rows.any()}
     return {
         "metrics": {name: float(value.mean()) for name, value in values.items()},
-        "intervals": {name: interval(value) for name, value in values.items()},
+        "intervals": {name: by_standard_error(value) for name, value in values.items()},
         "details": {
             "predictions": len(clicks),
             **{f"predictions_{name}": int(rows.sum()) for name, rows in classes.items()},

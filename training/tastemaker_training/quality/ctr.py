@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from scipy import stats
 from torch import Tensor, nn
 
+from tastemaker_training.evaluation.intervals import by_standard_error
 from tastemaker_training.quality import ctr_data
 from tastemaker_training.quality.ctr_data import Impressions
-from tastemaker_training.quality.outcome import interval
 from tastemaker_training.ranker.model import Ranker, Widths
 from tastemaker_training.recipes import RankerRecipe
 
@@ -101,7 +101,7 @@ def run(path: Path, seed: int, tell: Tell) -> dict[str, Any]:
     area, error = area_under_curve(probabilities, labels)
     return {
         "metrics": {"auc": area, "log_loss": float(losses.mean())},
-        "intervals": {"auc": [area - 1.96 * error, area + 1.96 * error], "log_loss": interval(losses)},
+        "intervals": {"auc": [area - 1.96 * error, area + 1.96 * error], "log_loss": by_standard_error(losses)},
         "details": {"impressions": len(tables.train), "fields": tables.train.codes.shape[1], "values": tables.rows},
     }
 

@@ -8,10 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
-from scipy import stats
-
 
 @dataclass
 class Cost:
@@ -47,15 +43,6 @@ def measured() -> Iterator[Cost]:
         cost.wall_s = round(time.perf_counter() - wall, 1)
         cost.cpu_s = round(_cpu_seconds() - cpu, 1)
         cost.peak_rss_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
-
-
-def interval(values: npt.NDArray[np.float64]) -> list[float]:
-    """95 % interval of the mean of `values` (V,), by its standard error: the benchmarks have thousands of users."""
-    mean, error = float(values.mean()), float(stats.sem(values)) if len(values) > 1 else 0.0
-    if error == 0.0:
-        return [mean, mean]
-    low, high = stats.norm.interval(0.95, mean, error)
-    return [float(low), float(high)]
 
 
 def _cpu_seconds() -> float:

@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from tastemaker import columns
 from tastemaker.lake import ITEM_SCHEMA
-from tastemaker_training.evaluation.metrics import Judgements, Slates, ndcg_per_user, recall_per_user
+from tastemaker_training.evaluation.metrics import Judgements, ndcg_per_user, recall_per_user
+from tastemaker_training.evaluation.slates import Slates
 from tastemaker_training.interactions import Interactions, Ints, Split
 from tastemaker_training.sources.source import Source
 
@@ -51,14 +52,18 @@ class Problem:
 
 
 def slates_of(source: Source, known: Interactions, users: Ints, n: int) -> Slates:
-    """The n best items (B, n) that `source` finds for `users` (B,) and that their histories in `known` lack."""
+    """The n best items (B, n) that `source` finds for `users` (B,) and that their histories in `known` lack.
+
+    -1 stands where there are fewer.
+    """
     scores = source.scores(known, users)
     for row, user in enumerate(users):
         scores[row, known.items[known.of(user)]] = -np.inf
     n = min(n, scores.shape[1])
     places = np.argpartition(-scores, n - 1, axis=1)[:, :n]
     order = np.argsort(-np.take_along_axis(scores, places, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(places, order, axis=1).astype(np.int32)
+    best = np.take_along_axis(places, order, axis=1)
+    return np.where(np.take_along_axis(scores, best, axis=1) > -np.inf, best, -1).astype(np.int32)
 
 
 def bare_catalogue(item_ids: list[str], words: dict[str, str] | None = None) -> pa.Table:

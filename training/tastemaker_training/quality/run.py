@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from tastemaker.errors import InvalidInput
 from tastemaker_training import recipes
+from tastemaker_training.evaluation.intervals import by_standard_error
 from tastemaker_training.quality.formats import FORMATS
-from tastemaker_training.quality.outcome import Outcome, interval, measured
+from tastemaker_training.quality.outcome import Outcome, measured
 
 Tell = Callable[[str], None]
 
@@ -63,7 +64,7 @@ def _measure(
     values = problem.measure(source, tell)
     return {
         "metrics": {name: float(per_user.mean()) for name, per_user in values.items()},
-        "intervals": {name: interval(per_user) for name, per_user in values.items()},
+        "intervals": {name: by_standard_error(per_user) for name, per_user in values.items()},
         "details": {"users": len(problem.truth.users), "items": len(problem.train.item_ids)},
     }
 

@@ -11,18 +11,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 import threadpoolctl
 import torch
 from implicit.cpu.als import AlternatingLeastSquares
 
 from tastemaker.features.fold_in import ItemFactors
+from tastemaker_training.evaluation.slates import Slates, best_unseen, passes
 from tastemaker_training.interactions import Floats, Interactions, Ints
 from tastemaker_training.recipes import ALSRecipe
 
-PASS = 1024
-"""Users scored at once."""
 FOLDED = 64
 """Users folded in at once."""
 
@@ -71,17 +69,14 @@ def fit(interactions: Interactions, recipe: ALSRecipe, liked: float, seed: int) 
     return ALS(ItemFactors(factors, factors.T @ factors + ridge, recipe.alpha, liked))
 
 
-def recommend(interactions: Interactions, recipe: ALSRecipe, n: int, liked: float, seed: int) -> npt.NDArray[np.int32]:
+def recommend(interactions: Interactions, recipe: ALSRecipe, n: int, liked: float, seed: int) -> Slates:
     """Each user's `n` best unseen items, shape (U, n), best first, -1 where there are fewer."""
     model = fit(interactions, recipe, liked, seed)
     slates = np.full((len(interactions.user_ids), n), -1, dtype=np.int32)
-    for start in range(0, len(slates), PASS):
-        users = np.arange(start, min(start + PASS, len(slates)))
-        scores = model.scores(interactions, users)
-        seen = slice(interactions.offsets[users[0]], interactions.offsets[users[-1] + 1])
-        scores[interactions.users[seen] - start, interactions.items[seen]] = -np.inf
-        top = torch.from_numpy(scores).topk(min(n, scores.shape[1]), dim=1)
-        slates[users, : top.indices.shape[1]] = np.where(top.values > -np.inf, top.indices, -1)
+    for part in passes(len(slates), len(interactions.item_ids)):
+        users = np.arange(part.start, part.stop)
+        scores = torch.from_numpy(model.scores(interactions, users))
+        slates[part] = best_unseen(scores, *interactions.had(users), n)
     return slates
 
 

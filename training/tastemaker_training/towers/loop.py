@@ -20,6 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from tastemaker_training.allocator import keep_memory
 from tastemaker_training.evaluation.metrics import Judgements, ndcg_per_user, recall_per_user
+from tastemaker_training.evaluation.slates import best_unseen, passes
 from tastemaker_training.interactions import Floats, Interactions
 from tastemaker_training.recipes import TwoTowerRecipe
 from tastemaker_training.towers.item_tower import ItemInputs
@@ -27,6 +28,7 @@ from tastemaker_training.towers.sampler import Sampler
 from tastemaker_training.towers.two_tower import Batch, Histories, Part, TwoTower
 
 WARM_UP_STEPS = 50
+PLACES = 20  # of the slates that are validated
 LAST_RATE = 0.1  # the learning rate ends at this share of its peak
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
@@ -283,12 +285,11 @@ def validate(model: TwoTower, validation: Validation) -> float:
     model.eval()
     device = next(model.parameters()).device
     with torch.no_grad():
-        users = model.user_vectors(validation.histories.to(device))
-        scores = users @ model.item_vectors().T
-    seen = torch.from_numpy(validation.seen).long().to(device)
-    # The padding's -1 lands in an extra last column.
-    scores = torch.cat([scores, scores.new_zeros(len(scores), 1)], 1)
-    scores.scatter_(1, torch.where(seen < 0, scores.shape[1] - 1, seen), -torch.inf)
-    slates = scores[:, :-1].topk(min(20, scores.shape[1] - 1)).indices.cpu().numpy().astype(np.int32)
+        users, items = model.user_vectors(validation.histories.to(device)), model.item_vectors()
+        slates = np.empty((len(users), PLACES), dtype=np.int32)
+        for part in passes(len(users), len(items)):
+            seen = validation.seen[part]
+            rows, places = np.nonzero(seen >= 0)
+            slates[part] = best_unseen(users[part] @ items.T, rows, seen[rows, places], PLACES)
     truth = validation.truth
     return float((recall_per_user(slates, truth) + ndcg_per_user(slates, truth)).mean())
