@@ -35,6 +35,7 @@ from tastemaker_serving.named import named_by
 from tastemaker_serving.overlay import Overlay, Parcel, Update
 from tastemaker_serving.pipeline import Chosen, Requests, StageClock, Steps, ToRank
 from tastemaker_serving.readers import Reader
+from tastemaker_serving.replica import Replica
 from tastemaker_serving.shown import shown_by
 from tastemaker_serving.stages.generate import generate
 from tastemaker_serving.stages.newcomers import FEW
@@ -48,10 +49,11 @@ from tastemaker_serving.tracing import trace_of
 HEALTH_PATH = "/healthz"
 
 
-class CandidateGenerator:
+class CandidateGenerator(Replica):
     """Proposes candidates for a batch of users."""
 
     def __init__(self, bundle_path: Path, settings: config.Settings, redis_url: str) -> None:
+        super().__init__()
         threads = settings.serving.deployments.candidate_generator.threads
         models.use_threads(threads)
         self._limit = settings.serving.funnel.candidates
@@ -66,6 +68,7 @@ class CandidateGenerator:
         self._overlay = Overlay(redis_url, opened, self._adopt)
         self._overlay.start()
         self._live.start()
+        self.ends(self._panel.stop, self._stream.stop, self._live.stop, self._overlay.stop)
 
     async def __call__(self, parcel: Parcel[Wanted]) -> Parcel[Candidates]:
         """At most `funnel.candidates` for each user."""
@@ -85,16 +88,18 @@ class CandidateGenerator:
         self._stream.adopt(update)
 
 
-class Ranker:
+class Ranker(Replica):
     """Scores a batch of users' candidates."""
 
     def __init__(self, bundle_path: Path, funnel: config.Funnel, threads: int, redis_url: str) -> None:
+        super().__init__()
         models.use_threads(threads)
         opened = bundle.read(bundle_path, only=models.RANKER_PARTS)
         self._grown = GrownRanking(models.load_ranker(opened, funnel.head_weights))
         self._keep = funnel.ranked
         self._overlay = Overlay(redis_url, opened, self._grown.adopt)
         self._overlay.start()
+        self.ends(self._overlay.stop)
 
     async def __call__(self, parcel: Parcel[ToRank]) -> Ranked:
         """The best `funnel.ranked` of each user's candidates; all of them where they are traced."""
@@ -107,7 +112,7 @@ class Ranker:
         return True
 
 
-class Recommender:
+class Recommender(Replica):
     """The ingress: a batch of queries in, their slates out (see wire.py)."""
 
     def __init__(
@@ -122,6 +127,7 @@ class Recommender:
         # Imported here: Feast takes seconds, and the other replicas do without it.
         from tastemaker.features.store import Features
 
+        super().__init__()
         sizes = settings.serving.deployments
         models.use_threads(sizes.recommender.threads)
         telemetry.begin(settings, "tastemaker-recommender")
@@ -129,6 +135,7 @@ class Recommender:
         self._grown = GrownPersonal(models.load_personal(opened))
         self._overlay = Overlay(redis_url, opened, self._grown.adopt)
         self._overlay.start()
+        self.ends(self._overlay.stop)
         self._version = model_version
         self._was_whole = False
         self._funnel, self._scenes = settings.serving.funnel, scenes.load(settings)

@@ -14,23 +14,28 @@ from tastemaker.config import Settings
 from tastemaker.errors import Unavailable
 from tastemaker_serving import wire
 from tastemaker_serving.deployments import CandidateGenerator, Ranker, Recommender
+from tastemaker_serving.replica import Replica
 
 PATIENCE_MS: Final = 60_000
 """Of each stage for one batch: nobody waits for a page."""
 
 
-class InProcess:
+class InProcess(Replica):
     """Answers queries exactly as the same bundle does behind the edge, but for deadlines."""
 
     def __init__(self, settings: Settings, bundle_path: Path, model_version: str, redis_url: str) -> None:
+        super().__init__()
         patient = _patient(settings)
-        generator = _here(CandidateGenerator(bundle_path, patient, redis_url))
-        ranker = None
+        generator, ranker = CandidateGenerator(bundle_path, patient, redis_url), None
+        self.ends(generator.close)
         if patient.ranking.backend == "ray":
             serving = patient.serving
-            ranker = _here(Ranker(bundle_path, serving.funnel, serving.deployments.ranker.threads, redis_url))
-        self._recommender = Recommender(bundle_path, model_version, redis_url, patient, generator, ranker)
+            ranker = Ranker(bundle_path, serving.funnel, serving.deployments.ranker.threads, redis_url)
+            self.ends(ranker.close)
+        handles = _here(generator), None if ranker is None else _here(ranker)
+        self._recommender = Recommender(bundle_path, model_version, redis_url, patient, *handles)
         self._loop = asyncio.Runner()  # one for all batches: the connections to Redis belong to it
+        self.ends(self._recommender.close, self._loop.close)
 
     def slates(self, queries: Sequence[wire.Query]) -> list[wire.RankedSlate]:
         """The slates of a batch, in the order of its queries.

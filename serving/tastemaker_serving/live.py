@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 import numpy as np
@@ -44,6 +45,8 @@ class Live:
         self._rules = {name: scene.explore for name, scene in scenes.by_name.items() if scene.explore.share > 0}
         self._hot: Mapping[str, Codes] = {}
         self._pools: Mapping[str, Pool] = {}
+        self._stopped = asyncio.Event()
+        self._thread = threading.Thread(target=self._read, name="live sources", daemon=True)
 
     @property
     def sources(self) -> dict[int, Source]:
@@ -55,8 +58,14 @@ class Live:
         self._index = index
 
     def start(self) -> None:
-        """Read in the background from now on, as long as the process lives."""
-        threading.Thread(target=lambda: asyncio.run(self._keep_fresh()), name="live sources", daemon=True).start()
+        """Read in the background from now on."""
+        self._loop = asyncio.new_event_loop()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Read no more."""
+        self._loop.call_soon_threadsafe(self._stopped.set)
+        self._thread.join()
 
     def trending(self, wanted: Wanted, k: int) -> Heard:
         """What users take to now: first in the user's country, where it is known, then everywhere."""
@@ -102,23 +111,27 @@ class Live:
         seed = int(time.time() // COUNTS_S)  # so that replicas explore the same
         self._pools = {name: exploration.pool_of(counts, rule, seed) for name, rule in self._rules.items()}
 
+    def _read(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._keep_fresh())
+
     async def _keep_fresh(self) -> None:
         async with Redis.from_url(self._redis_url, socket_timeout=TIMEOUT_S) as redis:
             await asyncio.gather(
-                _again_and_again(self.read_trending, redis, TRENDING_S),
-                _again_and_again(self.read_counts, redis, COUNTS_S),
+                self._again_and_again(self.read_trending, redis, TRENDING_S),
+                self._again_and_again(self.read_counts, redis, COUNTS_S),
             )
 
-
-async def _again_and_again(reading: Callable[[Redis], Awaitable[None]], redis: Redis, pause_s: float) -> None:
-    """Read until cancelled; while Redis does not answer, what was read last holds."""
-    away = False
-    while True:
-        try:
-            await reading(redis)
-            away = False
-        except (RedisError, OSError) as error:
-            if not away:
-                log.warning("%s: Redis does not answer, the last reading holds: %s", reading.__name__, error)
-            away = True
-        await asyncio.sleep(pause_s)
+    async def _again_and_again(self, reading: Callable[[Redis], Awaitable[None]], redis: Redis, pause_s: float) -> None:
+        """Read until this is stopped; while Redis does not answer, what was read last holds."""
+        away = False
+        while not self._stopped.is_set():
+            try:
+                await reading(redis)
+                away = False
+            except (RedisError, OSError) as error:
+                if not away:
+                    log.warning("%s: Redis does not answer, the last reading holds: %s", reading.__name__, error)
+                away = True
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), pause_s)

@@ -90,7 +90,7 @@ class Stream:
             if self._follower is not None:
                 self._follower.describe(self._attributes)
 
-    def close(self) -> None:
+    def stop(self) -> None:
         """Follow no more."""
         self._stopped.set()
         with self._beginning:

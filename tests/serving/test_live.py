@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import replace
 
@@ -82,6 +83,18 @@ async def test_only_scenes_that_explore_draw_and_say_how_likely_it_was(redis_url
     assert heard.explored is not None
     assert ((heard.explored.chance[1] > 0) & (heard.explored.chance[1] < 1)).all()
     assert live.explore(wanted("home", "news"), 5).proposed.tolist() == heard.proposed.tolist()
+
+
+def test_it_reads_in_the_background_until_it_is_stopped(redis_url: str) -> None:
+    post(redis_url, ("i3", None))
+    live = Live(redis_url, ITEMS, SCENES)
+    live.start()
+    deadline = time.monotonic() + 10
+    while not live.trending(wanted("home"), 5).proposed.size:
+        assert time.monotonic() < deadline, "it never read"
+        time.sleep(0.01)
+    live.stop()
+    assert "live sources" not in {thread.name for thread in threading.enumerate()}
 
 
 async def test_an_old_reading_outlives_redis(redis_url: str) -> None:

@@ -112,8 +112,8 @@ async def start(
 
     yield start
     for stack in stacks:
-        for overlay in stack.overlays:
-            overlay.stop()
+        for role in (stack.generator, stack.ranker, stack.recommender):
+            role.close()
         await stack.recommender._reader.redis.aclose()
 
 

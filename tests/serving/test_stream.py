@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -117,8 +116,9 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def source(redis_url: str, settings: Settings) -> Iterator[Stream]:
-    with closing(Stream(settings, redis_url, ITEMS, SCENES)) as source:
-        yield source
+    source = Stream(settings, redis_url, ITEMS, SCENES)
+    yield source
+    source.stop()
 
 
 def test_it_proposes_what_is_read_after_what_the_session_has_read(

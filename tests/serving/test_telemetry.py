@@ -98,6 +98,8 @@ def recommending(settings: config.Settings, bundle_path: Path, redis_url: str) -
     app = Starlette(routes=[Route(wire.PATH, recommender.__call__, methods=["POST"])], lifespan=closing)
     with on_a_port(app, "on") as port:
         yield port
+    for role in (recommender, generator, ranker):
+        role.close()
 
 
 def handle(deployment: Any) -> Any:

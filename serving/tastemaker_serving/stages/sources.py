@@ -78,6 +78,10 @@ class Panel:
         """Ask `sources` from the next batch on, in the place of those of the same position."""
         self._sources = {**self._sources, **sources}
 
+    def stop(self) -> None:
+        """Ask no more."""
+        self._thread.shutdown(wait=False)
+
     async def ask(self, wanted: Wanted, lengths: Mapping[int, int]) -> tuple[dict[int, Heard], list[str]]:
         """What the sources say when asked for so many items each, and the names of those that failed or ran late."""
         asked = [source for source in lengths if source in self._sources]
