@@ -188,14 +188,13 @@ class Recommender(Replica):
             if query.history:
                 trails[row] = np.concatenate([trails[row], trail.of_items(query.history, now)])
         excluded = self._codes([query.exclude for query in queries])
-        longest = max((query.n for query in queries), default=0)
         requests = Requests(
             user_ids,
             trails,
             profiles,
             excluded,
             now,
-            longest,
+            [query.n for query in queries],
             scenes=[query.scene for query in queries],
             people=people,
             said=said,

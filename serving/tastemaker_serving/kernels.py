@@ -96,8 +96,8 @@ def time_kernels(opened: bundle.Bundle, funnel: Funnel, batch: int) -> dict[str,
     def rerank(codes: Codes, scores: Floats) -> Arranged:
         nothing = np.empty((batch, 0), dtype=np.int32)
         listed = Listed(codes, scores, nothing, nothing, nothing[0])
-        no_rules = effects((), personal.attributes)
-        return arrange(home, no_rules, personal.attributes, personal.unit_vectors, listed, funnel.slate, now=0)
+        no_rules, lengths = effects((), personal.attributes), [funnel.slate] * batch
+        return arrange(home, no_rules, personal.attributes, personal.unit_vectors, listed, lengths, now=0)
 
     rounds = [_round(personal, funnel, gather, seed, batch) for seed in range(ROUNDS)]
     kernels: dict[str, Callable[[Round], object]] = {

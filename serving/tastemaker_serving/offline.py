@@ -50,7 +50,7 @@ def replay(
     ranking = models.load_ranker(bundle, funnel.head_weights)
     steps = local_steps(model, ranking, funnel, {scenes.HOME: shares_of(declared[scenes.HOME].sources)})
     nothing, asked = np.empty((len(user_ids), 0), dtype=np.int32), [scenes.HOME] * len(user_ids)
-    whole = Requests(user_ids, trails, profiles, nothing, now, n, asked)
+    whole = Requests(user_ids, trails, profiles, nothing, now, [n] * len(user_ids), asked)
     seen = _Seen.nothing(bundle.manifest.items)
     slates = np.full((len(user_ids), n), -1, dtype=np.int32)
     for start in range(0, len(user_ids), BATCH):
@@ -111,7 +111,7 @@ def _part(requests: Requests, rows: slice) -> Requests:
         requests.profiles[rows],
         requests.excluded[rows],
         requests.now,
-        requests.n,
+        requests.lengths[rows],
         requests.scenes[rows],
     )
 

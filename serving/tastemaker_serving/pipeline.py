@@ -2,7 +2,7 @@
 
 The same function serves (stages behind Ray Serve handles) and evaluates (all stages in one process: `offline`).
 
-B requests, D vector width, P profile width, G categories, n places of the slate.
+B requests, D vector width, P profile width, G categories, n places of the longest slate.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Requests:
     profiles: Floats  # (B, P)
     excluded: Codes  # (B, X) items that the callers refuse, -1 is padding
     now: int  # seconds since 1970
-    n: int  # longest slate wanted
+    lengths: Sequence[int]  # B places of the slates
     scenes: Sequence[str]  # B
     people: Sequence[Person] = ()  # B, or none where nothing is known of anybody
     said: Mapping[int, Preferences] = field(default_factory=dict)  # what the newcomers in these rows like
@@ -170,7 +170,7 @@ async def recommend(
         ranked, relevance, candidates = _offered(requests, every.head(funnel.ranked), is_ranked, candidates)
         codes = pick(candidates.codes, ranked.places, -1)
         listed = Listed.of(codes, relevance, requests.excluded, requests.shown)
-        slates = by_scene.arranged(listed, groups, model.attributes, model.unit_vectors, requests.n, requests.now)
+        slates = by_scene.arranged(listed, groups, model.attributes, model.unit_vectors, requests.lengths, requests.now)
         traced = None
         if requests.traced:
             left_out = by_scene.left_out(listed, groups, model.attributes, slates.codes, requests.now)

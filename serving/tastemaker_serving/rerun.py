@@ -102,7 +102,7 @@ def rerun(bundle: Bundle, settings: Settings, decisions: Iterable[Decision]) -> 
             asked = _requests(decision.trace, personal, declared)
             steps = pipeline.local_steps(retrieval, ranking, funnel, shares, _live(decision.trace, personal.index))
             chosen = asyncio.run(pipeline.recommend(asked, personal, steps, funnel, declared, StageClock()))
-            codes = chosen.codes[0, : asked.n].tolist()
+            codes = chosen.codes[0].tolist()
             after = [personal.item_ids[code] for code in codes if code >= 0]
             yield Rerun(decision.request_id, decision.scene, decision.trace.slate, after)
 
@@ -123,7 +123,7 @@ def _requests(trace: Trace, model: models.Personal, declared: scenes.Scenes) -> 
         profiles=_fitted(np.frombuffer(trace.profile, np.float32), len(model.vocabulary)),
         excluded=_codes(model.index, query),
         now=trace.now,
-        n=query.n,
+        lengths=[query.n],
         scenes=[query.scene],
         people=[Person(trace.country, query.device)],
         said={} if trace.preferences is None else {0: trace.preferences},

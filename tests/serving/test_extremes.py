@@ -47,7 +47,7 @@ async def slate_of(
     steps = pipeline.local_steps(retrieval, ranker, funnel, {"home": EVERY})
     profiles = np.zeros((1, profile_width(20)), dtype=np.float32)
     refused = np.full((1, 1), -1, dtype=np.int32)
-    asked = Requests(["somebody"], [seen], profiles, refused, NOW, n, ["home"])
+    asked = Requests(["somebody"], [seen], profiles, refused, NOW, [n], ["home"])
     return await pipeline.recommend(asked, models.load_personal(model_bundle), steps, funnel, SCENES, StageClock())
 
 

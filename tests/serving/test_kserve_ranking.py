@@ -78,7 +78,7 @@ def requests(n: int = 12) -> Requests:
         trails.append(records)
     profiles = random.random((len(users), profile_width(20)), dtype=np.float32)
     nothing, home = np.full((len(users), 1), -1, dtype=np.int32), ["home"] * len(users)
-    return Requests(users, trails, profiles, nothing, NOW, n, home)
+    return Requests(users, trails, profiles, nothing, NOW, [n] * len(users), home)
 
 
 async def slates(model_bundle: Bundle, rank: RemoteRanker | None) -> Chosen:

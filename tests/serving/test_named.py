@@ -72,7 +72,7 @@ async def chosen_by(
     profiles = np.zeros((users, profile_width(20)), dtype=np.float32)
     nothing = np.empty((users, 0), dtype=np.int32)
     user_ids, trails = [f"u{row}" for row in range(users)], [records] * users
-    requests = Requests(user_ids, trails, profiles, nothing, NOW, 10, ["search"] * users, named=named)
+    requests = Requests(user_ids, trails, profiles, nothing, NOW, [10] * users, ["search"] * users, named=named)
     return await pipeline.recommend(requests, personal, steps, FUNNEL, SCENES, StageClock())
 
 

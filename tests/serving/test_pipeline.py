@@ -61,7 +61,7 @@ def requests(
     users = [f"u{number}" for number in range(len(trails))]
     profiles = np.zeros((len(users), profile_width(20)), dtype=np.float32)
     refused = np.full((len(users), 1), excluded, dtype=np.int32)
-    return Requests(users, trails, profiles, refused, NOW, n, of or ["home"] * len(users), traced=traced)
+    return Requests(users, trails, profiles, refused, NOW, [n] * len(users), of or ["home"] * len(users), traced=traced)
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +161,25 @@ async def test_a_batch_may_mix_scenes(personal: models.Personal, steps: Steps) -
     assert set(chosen.source[[1, 3]].ravel()) == {POPULAR}
     assert chosen.codes[[0, 2]].tolist() == alone.codes[[0, 2]].tolist()
     assert chosen.source[[0, 2]].tolist() == alone.source[[0, 2]].tolist()
+
+
+async def test_a_batch_may_mix_lengths(personal: models.Personal, steps: Steps) -> None:
+    """An item that is pinned beyond a slate is in it where it ranks, however long another slate of the batch is."""
+    free = await pipeline.recommend(requests(trail_of(1), n=30), personal, steps, FUNNEL, SCENES, StageClock())
+    best, later = int(free.codes[0, 0]), int(free.codes[0, 20])
+    rules = [{"name": "far down", "action": "pin", "position": 15, "items": [f"item-{best}", f"item-{later}"]}]
+    scenes = declared("ruled", rules=rules)
+
+    async def slates(*lengths: int) -> list[list[int]]:
+        asked = requests(*[trail_of(1)] * len(lengths), of=["ruled"] * len(lengths))
+        asked = replace(asked, lengths=lengths)
+        chosen = await pipeline.recommend(asked, personal, steps, FUNNEL, scenes, StageClock())
+        return [[code for code in row if code >= 0] for row in chosen.codes.tolist()]
+
+    short, long = await slates(10, 30)
+    assert short == free.codes[0, :10].tolist()
+    assert (long[15:17], len(long)) == ([best, later], 30)
+    assert [short] == await slates(10)
 
 
 async def test_sources_that_said_nothing_are_named(personal: models.Personal, steps: Steps) -> None:

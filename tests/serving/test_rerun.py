@@ -76,7 +76,7 @@ async def answered(bundle: Bundle, settings: Settings, requests: int = 12) -> li
             profile,
             model.index.find(keys_of(query.exclude))[None],
             NOW,
-            query.n,
+            [query.n],
             [query.scene],
             traced=True,
             exploring=exploring([declared[query.scene]], [query.n], [query.request_id]),

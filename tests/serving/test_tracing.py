@@ -30,7 +30,14 @@ def test_a_trace_names_items_in_ranked_order_with_their_signals() -> None:
     profiles = np.array([[1, 2], [3, 4]], np.float32)
     history = np.zeros(1, trail.RECORD)
     asked = Requests(
-        ["a", "b"], [history[:0], history], profiles, codes([-1], [-1]), 1_800_000_000, 2, ["home"] * 2, traced=True
+        ["a", "b"],
+        [history[:0], history],
+        profiles,
+        codes([-1], [-1]),
+        1_800_000_000,
+        [2, 2],
+        ["home"] * 2,
+        traced=True,
     )
 
     slates = codes([0, 1, 2], [6, -1, -1])

@@ -1,6 +1,6 @@
 """A batch that mixes scenes: each request has the bans, the model and the re-ranking of its own.
 
-B users, C candidates, R ranked items, N items, n places of a slate.
+B users, C candidates, R ranked items, N items, n places of the longest slate.
 """
 
 from __future__ import annotations
@@ -68,20 +68,25 @@ def by_ranker(groups: Sequence[Group]) -> Mask:
 
 
 def arranged(
-    listed: Listed, groups: Sequence[Group], attributes: Attributes, unit_vectors: torch.Tensor, n: int, now: float
+    listed: Listed,
+    groups: Sequence[Group],
+    attributes: Attributes,
+    unit_vectors: torch.Tensor,
+    lengths: Sequence[int],
+    now: float,
 ) -> Arranged:
     """The slates of all B users, see `slate.arrange`."""
     if len(groups) == 1:
-        return arrange(groups[0].scene, groups[0].effects, attributes, unit_vectors, listed, n, now)
-    nothing = np.full((len(listed.codes), n), -1, dtype=np.int32)
+        return arrange(groups[0].scene, groups[0].effects, attributes, unit_vectors, listed, lengths, now)
+    nothing = np.full((len(listed.codes), max(lengths, default=0)), -1, dtype=np.int32)
     whole = Arranged(nothing, nothing.copy(), np.zeros(nothing.shape, dtype=bool))
     for group in groups:
-        part = arrange(group.scene, group.effects, attributes, unit_vectors, listed.rows(group.rows), n, now)
-        whole.codes[group.rows], whole.places[group.rows], whole.pinned[group.rows] = (
-            part.codes,
-            part.places,
-            part.pinned,
-        )
+        of_group = [lengths[row] for row in group.rows]
+        part = arrange(group.scene, group.effects, attributes, unit_vectors, listed.rows(group.rows), of_group, now)
+        there = slice(max(of_group))
+        whole.codes[group.rows, there] = part.codes
+        whole.places[group.rows, there] = part.places
+        whole.pinned[group.rows, there] = part.pinned
     return whole
 
 

@@ -1,6 +1,6 @@
 """Business rules: what those that are in force mean for the items of a catalogue.
 
-B users, C candidates, N items, n places of a slate. A code of -1 is padding.
+B users, C candidates, N items, n places of the longest slate. A code of -1 is padding.
 """
 
 from __future__ import annotations
@@ -65,19 +65,20 @@ def without(candidates: Candidates, banned: Mask) -> Candidates:
     )
 
 
-def pinned(pins: Sequence[tuple[int, int]], refused: Codes, n: int) -> Codes:
-    """Which item stands at each place of n: (B, n), -1 where none is pinned.
+def pinned(pins: Sequence[tuple[int, int]], refused: Codes, lengths: Sequence[int]) -> Codes:
+    """Which item stands at each place of the slates: (B, n), -1 where none is pinned.
 
     Where several are pinned to one place, the later ones take the next free places. What would stand beyond the slate
     is not in it.
 
     Args:
         refused: items that a user shall not get (B, X).
+        lengths: of the slates (B,); n is the longest.
     """
-    places = np.full((len(refused), n), -1, dtype=np.int32)
-    for row, unwanted in enumerate(refused if pins else ()):
+    places = np.full((len(refused), max(lengths, default=0)), -1, dtype=np.int32)
+    for row, (unwanted, length) in enumerate(zip(refused, lengths, strict=True) if pins else ()):
         for place, code in pins:
-            free = np.flatnonzero(places[row, place:] < 0)
+            free = np.flatnonzero(places[row, place:length] < 0)
             if len(free) and code not in unwanted and code not in places[row]:
                 places[row, place + free[0]] = code
     return places

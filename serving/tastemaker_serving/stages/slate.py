@@ -1,10 +1,11 @@
 """The slate of a scene: what re-ranking makes of the ranked lists of users who ask for the same one.
 
-B users, R ranked items, S items shown lately, n places of the slate. A code or place of -1 is padding.
+B users, R ranked items, S items shown lately, n places of the longest slate. A code or place of -1 is padding.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,17 +59,19 @@ def arrange(
     attributes: Attributes,
     unit_vectors: torch.Tensor,
     listed: Listed,
-    n: int,
+    lengths: Sequence[int],
     now: float,
 ) -> Arranged:
-    """Choose the slates of B users.
+    """Choose the slates of B users, each as if it had been asked for alone.
 
     Args:
         effects: of the rules of `scene` that are in force.
         unit_vectors: item vectors of length 1, (N, D).
+        lengths: of the slates (B,); n is the longest.
         now: seconds since 1970.
     """
-    wanted = pinned(effects.pins, listed.refused, n)
+    wanted = pinned(effects.pins, listed.refused, lengths)
+    n = wanted.shape[1]
     codes = _with_pins(listed.codes, wanted)
     relevance = np.full(codes.shape, -np.inf, dtype=np.float32)
     relevance[:, : listed.codes.shape[1]] = adjusted(scene, effects, attributes, listed, now)
@@ -79,6 +82,7 @@ def arrange(
         _quotas(scene, attributes, codes),
         _places_of(wanted, codes),
     )
+    places[np.arange(n) >= np.reshape(lengths, (-1, 1))] = -1
     chosen = pick(codes, places, -1)
     is_pinned = (chosen[:, :, None] == wanted[:, None, :]).any(axis=2) & (chosen >= 0)
     return Arranged(chosen, np.where(places < listed.codes.shape[1], places, np.int32(-1)), is_pinned)

@@ -128,7 +128,7 @@ def test_the_edge_places_pins_as_the_recommender_does(shelf: Shelf) -> None:
     hard = standing(scene_of([], pins, None, None), shelf)
     assert hard.pinned(set(), 5) == {1: "i10", 0: "i11", 2: "i12", 3: "i13", 4: "i14"}
     assert hard.pinned({"i10"}, 3) == {1: "i12", 0: "i11", 2: "i13"}
-    (row,) = rules.pinned(pins, np.array([[10]], dtype=np.int32), 3)
+    (row,) = rules.pinned(pins, np.array([[10]], dtype=np.int32), [3])
     assert row.tolist() == [11, 12, 13]
 
 

@@ -24,7 +24,7 @@ def test_every_item_of_the_list_is_shown_or_left_out_by_one_thing(caps: dict[str
     lists = listed([4, 7, 10, 13, 6, 8], [9, 2])
     wanted = scene(caps=caps)
     effects = rules.effects(wanted.in_force(NOW), ATTRIBUTES)
-    slates = arrange(wanted, effects, ATTRIBUTES, VECTORS, lists, 2, NOW).codes
+    slates = arrange(wanted, effects, ATTRIBUTES, VECTORS, lists, [2] * len(lists.codes), NOW).codes
     drops = left_out(wanted, effects, ATTRIBUTES, lists, slates, NOW)
     for row, whole in enumerate(([4, 7, 10, 13, 6, 8], [9, 2])):
         shown = [code for code in slates[row].tolist() if code >= 0]

@@ -88,14 +88,22 @@ def test_a_ban_beats_a_pin(attributes: Attributes) -> None:
 
 def test_several_pins_for_one_place_take_the_next_free_ones() -> None:
     pins = [(1, 10), (0, 11), (1, 12), (0, 13), (1, 10), (4, 14)]
-    assert rules.pinned(pins, NOBODY, 5).tolist() == [[11, 10, 12, 13, 14]]
-    assert rules.pinned(pins, NOBODY, 3).tolist() == [[11, 10, 12]], "what would stand beyond the slate is not in it"
-    assert rules.pinned(pins, NOBODY, 0).shape == (1, 0)
+    assert rules.pinned(pins, NOBODY, [5]).tolist() == [[11, 10, 12, 13, 14]]
+    assert rules.pinned(pins, NOBODY, [3]).tolist() == [[11, 10, 12]], "what would stand beyond the slate is not in it"
+    assert rules.pinned(pins, NOBODY, [0]).shape == (1, 0)
+
+
+def test_each_slate_of_a_batch_has_the_pins_of_its_own_length() -> None:
+    both = np.repeat(NOBODY, 2, axis=0)
+    assert rules.pinned([(1, 10), (3, 11), (1, 12)], both, [2, 5]).tolist() == [
+        [-1, 10, -1, -1, -1],
+        [-1, 10, 12, 11, -1],
+    ]
 
 
 def test_what_a_caller_excludes_is_not_pinned_for_them() -> None:
     refused = np.array([[10, -1], [-1, -1]], dtype=np.int32)
-    assert rules.pinned([(0, 10), (0, 11)], refused, 2).tolist() == [[11, -1], [10, 11]]
+    assert rules.pinned([(0, 10), (0, 11)], refused, [2, 2]).tolist() == [[11, -1], [10, 11]]
 
 
 def test_banned_candidates_leave_with_all_that_is_known_of_them() -> None:

@@ -61,8 +61,10 @@ def padded(rows: Any) -> Codes:
     return codes
 
 
-def slates(of: Scene, what: Listed, n: int) -> Arranged:
-    return arrange(of, rules.effects(of.in_force(NOW), ATTRIBUTES), ATTRIBUTES, VECTORS, what, n, NOW)
+def slates(of: Scene, what: Listed, *lengths: int) -> Arranged:
+    """Slates of these lengths, or all of the one."""
+    every = lengths if len(lengths) > 1 else lengths * len(what.codes)
+    return arrange(of, rules.effects(of.in_force(NOW), ATTRIBUTES), ATTRIBUTES, VECTORS, what, every, NOW)
 
 
 def codes_of(of: Scene, what: Listed, n: int) -> list[list[int]]:
@@ -92,22 +94,25 @@ scenes = st.builds(
 )
 
 
-@given(scenes, lists, lists, st.lists(codes, max_size=4), lists, st.integers(0, 40))
+places = st.integers(0, 40)
+
+
+@given(scenes, lists, lists, st.lists(codes, max_size=4), lists, places, places)
 def test_whatever_the_scene_nothing_is_lost_or_doubled_and_hard_rules_hold(
-    of: Scene, first: list[int], second: list[int], refused: list[int], shown: list[int], n: int
+    of: Scene, first: list[int], second: list[int], refused: list[int], shown: list[int], one: int, other: int
 ) -> None:
     ranked = [[code for code in row if code not in refused] for row in (first, second)]
     what = listed(*ranked, refused=[refused, refused], shown=shown)
 
-    found = slates(of, what, n)
+    found = slates(of, what, one, other)
 
-    wanted = rules.pinned(rules.effects(of.in_force(NOW), ATTRIBUTES).pins, what.refused, n)
-    assert found.codes.shape == (2, n)
-    for row, pinned in enumerate(wanted.tolist()):
+    wanted = rules.pinned(rules.effects(of.in_force(NOW), ATTRIBUTES).pins, what.refused, (one, other))
+    assert found.codes.shape == (2, max(one, other))
+    for row, (pinned, n) in enumerate(zip(wanted.tolist(), (one, other), strict=True)):
         brought = {code for code in pinned if code >= 0}
         slate = [code for code in found.codes[row].tolist() if code >= 0]
         assert found.codes[row, : len(slate)].tolist() == slate, "padding is at the end"
-        assert len(set(slate)) == len(slate), "nothing is doubled"
+        assert len(set(slate)) == len(slate) <= n, "nothing is doubled"
         assert set(slate) <= set(ranked[row]) | brought, "nothing comes from nowhere"
         assert not set(slate) & set(refused)
         assert brought <= set(slate), "what is pinned comes"
@@ -119,6 +124,18 @@ def test_whatever_the_scene_nothing_is_lost_or_doubled_and_hard_rules_hold(
             _nothing_that_could_have_come_is_lost(of, slate, ranked[row])
         from_list = [(place, code) for place, code in zip(found.places[row], slate, strict=False) if place >= 0]
         assert all(what.codes[row, place] == code for place, code in from_list)
+
+
+@given(scenes, lists, lists, lists, places, places)
+def test_a_slate_is_the_same_whatever_is_asked_for_beside_it(
+    of: Scene, first: list[int], second: list[int], shown: list[int], one: int, other: int
+) -> None:
+    beside = slates(of, listed(first, second, shown=shown), one, other)
+    alone = slates(of, listed(first, shown=shown), one)
+    assert [code for code in beside.codes[0].tolist() if code >= 0] == [
+        code for code in alone.codes[0].tolist() if code >= 0
+    ]
+    assert np.flatnonzero(beside.pinned[0]).tolist() == np.flatnonzero(alone.pinned[0]).tolist()
 
 
 def _groups(code: int) -> list[tuple[str, int]]:
