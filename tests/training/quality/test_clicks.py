@@ -127,6 +127,17 @@ def test_hits_are_ranked_and_told_apart_by_age(tmp_path: Path) -> None:
     assert (metrics["hr@10_under_1h"], metrics["hr@10_older"]) == (0.0, 1.0)
 
 
+def test_days_on_which_nothing_was_chosen_count_by_themselves_too(tmp_path: Path) -> None:
+    before = [("w", "w", 1, 0.0), ("w", "w", 2, 10.0)]
+    sessions = [("u", f"s{day}", article, day * DAY + 50.0 * article) for day in (1, 4) for article in (1, 2 + day)]
+    metrics = clicks.run(write(tmp_path, [*before, *sessions]), "popularity", 0, 10.0, silent)["metrics"]
+    assert metrics["hr@10"] == 0.0  # neither article had been clicked before
+    late = [("u", "s5", 1, 4 * DAY + 900.0), ("u", "s5", 2, 4 * DAY + 910.0)]
+    metrics = clicks.run(write(tmp_path, [*before, *sessions, *late]), "popularity", 0, 10.0, silent)["metrics"]
+    assert metrics["hr@10"] == pytest.approx(1 / 3)
+    assert metrics["hr@10_from_day_4"] == 0.5
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_the_future_changes_no_prediction(tmp_path: Path, name: str) -> None:
     rows, turn = stream(), 25.5 * HOUR
@@ -165,6 +176,9 @@ def test_wrong_input_is_named(tmp_path: Path) -> None:
         clicks.run(path, "als", 0, 60.0, silent)
     with pytest.raises(InvalidInput, match="shorter than a day"):
         clicks.run(path, "popularity", 0, 60.0, silent)
+    ones: list[Click] = [(f"u{number}", f"s{number}", number, number * HOUR) for number in range(30)]
+    with pytest.raises(InvalidInput, match="nothing to predict"):
+        clicks.run(write(tmp_path / "ones", ones), "popularity", 0, 60.0, silent)
     with pytest.raises(NotFound, match=r"clicks\.parquet"):
         clicks.run(tmp_path / "nowhere", "popularity", 0, 60.0, silent)
     pq.write_table(pa.table({"user": [1], "article": [2], "timestamp": [3]}), tmp_path / "bare.parquet")

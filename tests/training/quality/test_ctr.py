@@ -100,3 +100,26 @@ def test_a_missing_table_and_labels_of_another_kind_are_refused(tmp_path: Path) 
     (tmp_path / "test.csv").write_text("rating,user\n1,a\n")
     with pytest.raises(InvalidInput, match=r"column 'rating', taken for the label, holds 3\.0"):
         ctr_data.read(tmp_path)
+
+
+def test_what_a_column_holds_is_decided_by_the_training_table(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("label,price\n" + "0,3.0\n1,50.0\n" * 5)
+    (tmp_path / "valid.csv").write_text("label,price\n0,3\n1,50\n")
+    pq.write_table(pa.table({"price": [50, 3], "label": [1, 0]}), tmp_path / "test.parquet")
+
+    tables = ctr_data.read(tmp_path)
+
+    cheap, dear = tables.train.codes[:2, 0].tolist()
+    assert cheap != dear
+    assert tables.valid.codes[:, 0].tolist() == [cheap, dear]
+    assert tables.test.codes[:, 0].tolist() == [dear, cheap]
+    (tmp_path / "valid.csv").write_text("label,price\n0,dear\n")
+    with pytest.raises(InvalidInput, match=r"valid\.csv.*'dear'"):
+        ctr_data.read(tmp_path)
+
+
+def test_a_test_in_which_nothing_was_clicked_is_refused(tmp_path: Path) -> None:
+    for name, second in (("train", 1), ("valid", 1), ("test", 0)):
+        (tmp_path / f"{name}.csv").write_text(f"label,user\n0,a\n{second},b\n")
+    with pytest.raises(InvalidInput, match="the test has 0 clicks in 2 impressions"):
+        ctr.run(tmp_path, seed=0, tell=lambda _: None)

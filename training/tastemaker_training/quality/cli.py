@@ -40,8 +40,11 @@ def quality(
         ),
     ] = False,
     delay: Annotated[
-        str, typer.Option(help="clicks: seconds until a click may be used, or `hour`: from the next full hour on.")
-    ] = "60",
+        str | None,
+        typer.Option(
+            help="clicks: seconds until a click may be used (default 60), or `hour`: from the next full hour on."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
     """Measure a model on a public data set by the convention of its published tables.

@@ -27,6 +27,9 @@ from tastemaker_training.quality.clicks_models import MODELS
 
 Found = dict[str, dict[str, Any]]
 
+UNTOUCHED = 3 * DAY
+"""Since the first click: features and sizes were chosen on days two and three, nothing on those that follow."""
+
 
 def run(path: Path, model: str, seed: int, delay: Delay, tell: Callable[[str], None]) -> Found:
     """Replay the log at `path` to `model`.
@@ -55,8 +58,12 @@ def run(path: Path, model: str, seed: int, delay: Delay, tell: Callable[[str], N
 
 
 def measure(log: ClickLog, clicks: Ints, slates: Ints) -> Found:
-    """HR and MRR of `slates` (V, PLACES) whose answers are `clicks` (V,), all together and by age of the article."""
+    """HR and MRR of `slates` (V, PLACES) whose answers are `clicks` (V,), all together and by age of the article.
+
+    `…_from_day_4` are of the days on which nothing was chosen (UNTOUCHED).
+    """
     hit, gain = hits(log, clicks, slates)
+    untouched = log.times[clicks] >= log.times[0] + UNTOUCHED
     age = log.times[clicks] - log.first[log.items[clicks]]
     classes: dict[str, npt.NDArray[np.bool_]] = {
         "under_1h": age < HOUR,
@@ -65,6 +72,8 @@ def measure(log: ClickLog, clicks: Ints, slates: Ints) -> Found:
     }
     values = {f"hr@{PLACES}": hit, f"mrr@{PLACES}": gain}
     values |= {f"hr@{PLACES}_{name}": hit[rows] for name, rows in classes.items() if rows.any()}
+    if untouched.any():
+        values |= {f"{name}_from_day_4": values[name][untouched] for name in (f"hr@{PLACES}", f"mrr@{PLACES}")}
     return {
         "metrics": {name: float(value.mean()) for name, value in values.items()},
         "intervals": {name: by_standard_error(value) for name, value in values.items()},

@@ -22,6 +22,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from tastemaker_training.evaluation.intervals import by_standard_error
+from tastemaker.errors import InvalidInput
 from tastemaker_training.quality import ctr_data
 from tastemaker_training.quality.ctr_data import Impressions
 from tastemaker_training.ranker.model import Ranker, Widths
@@ -90,10 +91,16 @@ def run(path: Path, seed: int, tell: Tell) -> dict[str, Any]:
     """Fit to the table train of the folder `path`, stop by valid, and measure on test.
 
     Raises:
-        NotFound, InvalidInput: the tables do not fit (`ctr_data.read`).
+        NotFound, InvalidInput: the tables do not fit (`ctr_data.read`), or all labels of the test are the same.
     """
     tell("reading")
     tables = ctr_data.read(path)
+    clicks = int(tables.test.labels.sum())
+    if clicks in (0, len(tables.test)):
+        raise InvalidInput(
+            f"{path}: the test has {clicks} clicks in {len(tables.test)} impressions, so nothing tells them apart",
+            "Cut a test that has clicks and others",
+        )
     model = fit(tables.train, tables.valid, tables.rows, seed, tell)
     tell("measuring")
     probabilities, labels = predicted(model, tables.test), tables.test.labels > 0

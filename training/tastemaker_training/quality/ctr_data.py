@@ -64,7 +64,8 @@ def read(folder: Path) -> Tables:
     """
     files = {name: _file(folder, name) for name in STEMS}
     label, *fields = _columns(files["train"])
-    hashed = {name: _hashed(file, label, fields) for name, file in files.items()}
+    types = _types(files["train"])
+    hashed = {name: _hashed(file, label, fields, types) for name, file in files.items()}
     rows = _table_rows(hashed["train"].codes, len(fields))
     known = {name: Impressions(rows[1][part.codes], part.labels) for name, part in hashed.items()}
     for part in known.values():
@@ -105,24 +106,32 @@ def _schema(file: Path) -> pa.Schema:
         return reader.schema
 
 
-def _batches(file: Path) -> Iterator[pa.RecordBatch]:
+def _types(file: Path) -> dict[str, pa.DataType]:
+    """What each column is, in every table: what the training table's first block shows to be a number with a fraction
+    stays one; everything else is a name."""
+    return {field.name: pa.float64() if pa.types.is_floating(field.type) else pa.string() for field in _schema(file)}
+
+
+def _batches(file: Path, types: dict[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
     if file.suffix == ".parquet":
-        yield from pq.ParquetFile(file).iter_batches(BATCH_ROWS)
+        for batch in pq.ParquetFile(file).iter_batches(BATCH_ROWS, columns=list(types)):
+            yield batch.cast(pa.schema([(name, types[name]) for name in batch.schema.names]))
         return
-    # What the first block shows to be a number with a fraction stays one; everything else is a name.
-    types = {field.name: pa.float64() if pa.types.is_floating(field.type) else pa.string() for field in _schema(file)}
     with pacsv.open_csv(file, convert_options=pacsv.ConvertOptions(column_types=types)) as reader:
         yield from reader
 
 
-def _hashed(file: Path, label: str, fields: list[str]) -> Impressions:
+def _hashed(file: Path, label: str, fields: list[str], types: dict[str, pa.DataType]) -> Impressions:
     missing = {label, *fields} - set(_schema(file).names)
     if missing:
         raise InvalidInput(f"{file} lacks the columns {', '.join(sorted(missing))}", "Give all tables the same columns")
     codes, labels = [], []
-    for batch in _batches(file):
-        codes.append(np.stack([_hashes(batch[name], name) for name in fields], axis=1))
-        labels.append(_labels(batch[label], file, label))
+    try:
+        for batch in _batches(file, types):
+            codes.append(np.stack([_hashes(batch[name], name) for name in fields], axis=1))
+            labels.append(_labels(batch[label], file, label))
+    except pa.ArrowInvalid as error:
+        raise InvalidInput(f"{file}: {error}", "Give each column the kind of values that it has in train") from error
     if not labels:
         raise InvalidInput(f"{file} has no rows", "Give it some")
     return Impressions(np.concatenate(codes), np.concatenate(labels))

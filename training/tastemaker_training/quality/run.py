@@ -15,6 +15,9 @@ from tastemaker_training.quality.outcome import Outcome, measured
 
 Tell = Callable[[str], None]
 
+DELAY = "60"
+"""Seconds until a click may be used, where nothing else is asked for."""
+
 
 def measure(
     layout: str,
@@ -23,7 +26,7 @@ def measure(
     *,
     seed: int = 0,
     train_on_validation: bool = False,
-    delay: str = "60",
+    delay: str | None = None,
     tell: Tell = lambda _: None,
 ) -> Outcome:
     """Measure `model` on the data set at `path`.
@@ -31,6 +34,9 @@ def measure(
     Raises:
         InvalidInput: the model, the delay or the data do not fit. NotFound: a file is missing.
     """
+    _refuse_what_does_not_apply(layout, model, train_on_validation, delay)
+    if layout == "ctr":
+        model = "ranker"
     with measured() as cost:
         found = _measure(layout, path, model, seed, train_on_validation, delay, tell)
     return Outcome(
@@ -47,12 +53,12 @@ def measure(
 
 
 def _measure(
-    layout: str, path: Path, model: str, seed: int, train_on_validation: bool, delay: str, tell: Tell
+    layout: str, path: Path, model: str, seed: int, train_on_validation: bool, delay: str | None, tell: Tell
 ) -> dict[str, Any]:
     if layout == "clicks":
         from tastemaker_training.quality import clicks
 
-        return clicks.run(path, model, seed, _seconds(delay), tell)
+        return clicks.run(path, model, seed, _seconds(delay or DELAY), tell)
     if layout == "ctr":
         from tastemaker_training.quality import ctr
 
@@ -67,6 +73,15 @@ def _measure(
         "intervals": {name: by_standard_error(per_user) for name, per_user in values.items()},
         "details": {"users": len(problem.truth.users), "items": len(problem.train.item_ids)},
     }
+
+
+def _refuse_what_does_not_apply(layout: str, model: str, train_on_validation: bool, delay: str | None) -> None:
+    if layout == "ctr" and model not in ("hybrid", "ranker"):
+        raise InvalidInput(f"ctr tables are for the ranker alone, not for {model!r}", "Leave --model out")
+    if layout in ("clicks", "ctr") and train_on_validation:
+        raise InvalidInput(f"the format {layout} has no validation items", "Leave --train-on-validation out")
+    if layout != "clicks" and delay is not None:
+        raise InvalidInput(f"--delay is for --format clicks, not for {layout}", "Leave --delay out")
 
 
 def _seconds(delay: str) -> float | Literal["hour"]:
