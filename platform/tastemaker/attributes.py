@@ -45,7 +45,7 @@ class Attributes:
             {name: code for code, name in enumerate(author.dictionary.to_pylist())},
             categories,
             pc.fill_null(author.indices, -1).to_numpy().astype(np.int32),
-            _published(items),
+            published(items),
         )
 
     def changed(self, added: Sequence[str], items: Mapping[int, Item]) -> Attributes:
@@ -60,17 +60,15 @@ class Attributes:
         width = max(self.categories.shape[1], *(len(item.categories) for item in items.values()), 0)
         categories = np.full((size, width), -1, dtype=np.int32)
         categories[:first, : self.categories.shape[1]] = self.categories
-        author, published = np.resize(self.author, size), np.resize(self.published, size)
+        author, moments = np.resize(self.author, size), np.resize(self.published, size)
         category_codes, author_codes = dict(self.category_codes), dict(self.author_codes)
         for code, item in items.items():
             named = [category_codes.setdefault(name, len(category_codes)) for name in item.categories]
             categories[code] = -1
             categories[code, : len(named)] = named
             author[code] = -1 if item.author is None else author_codes.setdefault(item.author, len(author_codes))
-            published[code] = _moment(item)
-        return Attributes(
-            self.index.extended(added, first), category_codes, author_codes, categories, author, published
-        )
+            moments[code] = published_of(item)
+        return Attributes(self.index.extended(added, first), category_codes, author_codes, categories, author, moments)
 
     def codes_of(self, item_ids: Sequence[str]) -> Codes:
         """The codes of the items that the catalogue has, in the order of their ids."""
@@ -94,7 +92,8 @@ def _categories(lists: pa.Array) -> tuple[Codes, dict[str, int]]:
     return codes, {name: code for code, name in enumerate(names.dictionary.to_pylist())}
 
 
-def _published(items: pa.Table) -> npt.NDArray[np.float64]:
+def published(items: pa.Table) -> npt.NDArray[np.float64]:
+    """When each item came out (N,), in seconds since 1970; NaN where even the year is unknown."""
     moment = items[columns.PUBLISHED_AT].cast(pa.int64()).cast(pa.float64(), safe=False).to_numpy() / 1e6
     year = items[columns.RELEASE_YEAR].cast(pa.float64()).to_numpy()
     known = np.isfinite(year)
@@ -102,7 +101,8 @@ def _published(items: pa.Table) -> npt.NDArray[np.float64]:
     return np.where(np.isfinite(moment), moment, np.where(known, first_days.astype(np.int64), np.nan))
 
 
-def _moment(item: Item) -> float:
+def published_of(item: Item) -> float:
+    """As `published`, of one item."""
     if item.published_at is not None:
         return item.published_at.timestamp()
     return float("nan") if item.release_year is None else datetime(item.release_year, 1, 1, tzinfo=UTC).timestamp()

@@ -64,6 +64,7 @@ class Retrieval:
     neighbour_weights: Floats  # (N, K)
     popular: PopularTable
     gone: Codes = field(default_factory=no_codes)  # items that are not proposed
+    published: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # (N,) seconds since 1970, or NaN
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,7 @@ class Scene(Section):
     item_life_h: float | None = Field(
         None,
         gt=0,
-        description="`stream` proposes nothing that neither came out nor was read in so many hours; null: whatever",
+        description="hours after which an item is gone that neither came out nor was read meanwhile; null: never",
     )
 
     def in_force(self, now: float) -> tuple[Rule, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from tastemaker_serving.readers import Reader
 from tastemaker_serving.replica import Replica
 from tastemaker_serving.shown import shown_by
 from tastemaker_serving.stages.generate import generate
+from tastemaker_serving.stages.lives import Lives
 from tastemaker_serving.stages.newcomers import FEW
 from tastemaker_serving.stages.rank import Ranked, rank
 from tastemaker_serving.stages.reasons import reason
@@ -65,6 +66,7 @@ class CandidateGenerator(Replica):
         sources = retrieval.sources(self._grown.model) | self._live.sources | {STREAM: self._stream.propose}
         self._panel = Panel(sources, settings.serving.sources, threads)
         self._shares = {name: shares_of(scene.sources) for name, scene in declared.by_name.items()}
+        self._young = Lives.declared(declared).by(lambda: self._grown.model.published)
         self._overlay = Overlay(redis_url, opened, self._adopt)
         self._overlay.start()
         self._live.start()
@@ -74,7 +76,7 @@ class CandidateGenerator(Replica):
         """At most `funnel.candidates` for each user."""
         wanted = parcel.unpacked(self._overlay.roster)
         shares = [self._shares.get(scene, self._shares[scenes.HOME]) for scene in wanted.scenes]
-        found = await generate(self._panel.ask, wanted, shares, self._limit, self._grown.model.gone)
+        found = await generate(self._panel.ask, wanted, shares, self._limit, self._young, self._grown.model.gone)
         return Parcel.of(found, self._overlay.roster)
 
     async def ping(self) -> bool:
@@ -141,10 +143,7 @@ class Recommender(Replica):
         self._funnel, self._scenes = settings.serving.funnel, scenes.load(settings)
         ranks, ping = hops.of_ray(ranker) if ranker else hops.of_kserve(settings, model_version)
         guarded = hops.guarded(ranks, ping, sizes.ranker.timeout_ms)
-        self._pings: dict[str, Callable[[], Awaitable[bool]]] = {
-            "candidates": candidate_generator.ping.remote,
-            "ranker": ping,
-        }
+        self._pings: dict[str, hops.Ping] = {"candidates": candidate_generator.ping.remote, "ranker": ping}
         self._reader = Reader(
             Redis.from_url(redis_url),
             Features(settings, redis_url),

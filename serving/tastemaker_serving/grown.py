@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from tastemaker.attributes import published_of
 from tastemaker.features.content import unit
 from tastemaker.growing import Growing
 from tastemaker.retrieval import Retrieval
@@ -67,6 +68,7 @@ class GrownRetrieval:
         self._content = Growing(model.content.vectors.numpy())
         self._neighbours = Growing(model.neighbours)
         self._weights = Growing(model.neighbour_weights)
+        self._published = Growing(model.published)
 
     def adopt(self, update: Update) -> None:
         """Put an update in its place."""
@@ -78,6 +80,9 @@ class GrownRetrieval:
             codes, weights = kin.neighbours(self._neighbours.rows[bundled], self._weights.rows[bundled])
             self._neighbours.put(update.codes, codes)
             self._weights.put(update.codes, weights)
+        if update.items:
+            moments = [published_of(item) for item in update.items.values()]
+            self._published.put(np.fromiter(update.items, dtype=np.int64), np.array(moments))
         self.model = replace(
             model,
             two_tower=model.two_tower.grown(self._vectors.rows, update.gone),
@@ -87,6 +92,7 @@ class GrownRetrieval:
             neighbours=self._neighbours.rows,
             neighbour_weights=self._weights.rows,
             gone=update.gone,
+            published=self._published.rows,
         )
 
 

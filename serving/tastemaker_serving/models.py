@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from tastemaker import columns
-from tastemaker.attributes import Attributes
+from tastemaker.attributes import Attributes, published
 from tastemaker.bundle import Bundle
 from tastemaker.candidates import no_codes
 from tastemaker.errors import InvalidInput
@@ -140,6 +140,7 @@ def load_retrieval(bundle: Bundle, popular: int) -> Retrieval:
         neighbours=_array(bundle, "neighbours", np.int32),
         neighbour_weights=_array(bundle, "neighbour_weights", np.float32),
         popular=PopularTable.of(bundle.json("popularity"), bundle.json("vocabulary"), popular),
+        published=published(bundle.items()),
     )
 
 

@@ -17,16 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tastemaker import retrieval
-from tastemaker.candidates import (
-    Candidates,
-    Codes,
-    Floats,
-    Mask,
-    Named,
-    Shares,
-    pick,
-    strongest_category,
-)
+from tastemaker.candidates import Candidates, Codes, Floats, Mask, Named, Shares, pick, strongest_category
 from tastemaker.config import Funnel
 from tastemaker.decisions.drops import Drop
 from tastemaker.errors import Unavailable
@@ -42,6 +33,7 @@ from tastemaker_serving.stages import by_scene
 from tastemaker_serving.stages.blend import blend
 from tastemaker_serving.stages.explore import propensities, reserve
 from tastemaker_serving.stages.generate import generate
+from tastemaker_serving.stages.lives import Young, everything
 from tastemaker_serving.stages.newcomers import introduce
 from tastemaker_serving.stages.rank import Ranked, rank, retrieval_order, worth
 from tastemaker_serving.stages.reasons import liked_neighbours
@@ -280,12 +272,14 @@ def local_steps(
     funnel: Funnel,
     shares: Mapping[str, Shares],
     live: Mapping[int, Source] = MappingProxyType({}),
+    young: Young = everything,
 ) -> Steps:
     """The stages in this process, where no source is in a hurry and a bundle is all there is.
 
     Args:
         shares: of the sources, by scene.
         live: sources beside those of the bundle.
+        young: takes away what outlived its scene.
     """
     sources = {**retrieval.sources(model), **live}
 
@@ -294,7 +288,7 @@ def local_steps(
 
     async def generate_here(wanted: Wanted) -> Candidates:
         of_scenes = [shares[scene] for scene in wanted.scenes]
-        return await generate(ask, wanted, of_scenes, funnel.candidates)
+        return await generate(ask, wanted, of_scenes, funnel.candidates, young)
 
     async def rank_here(asked: ToRank) -> Ranked:
         return rank(ranking, asked.user_vectors, asked.profiles, asked.candidates, asked.kept(funnel.ranked))

@@ -13,6 +13,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -33,6 +34,7 @@ from tastemaker_serving.named import named_by
 from tastemaker_serving.offline import one_thread
 from tastemaker_serving.pipeline import Requests, StageClock
 from tastemaker_serving.shown import shown_by
+from tastemaker_serving.stages.lives import Lives
 from tastemaker_serving.wire import Query, decode_query
 
 
@@ -96,11 +98,14 @@ def rerun(bundle: Bundle, settings: Settings, decisions: Iterable[Decision]) -> 
     retrieval = models.load_retrieval(bundle, funnel.candidates)
     ranking = models.load_ranker(bundle, funnel.head_weights)
     shares = {name: shares_of(scene.sources) for name, scene in declared.by_name.items()}
+    lives = Lives.declared(declared)
     with one_thread():
         for decision in decisions:
             assert decision.trace is not None
             asked = _requests(decision.trace, personal, declared)
-            steps = pipeline.local_steps(retrieval, ranking, funnel, shares, _live(decision.trace, personal.index))
+            live, now = _live(decision.trace, personal.index), partial(float, decision.trace.now)
+            young = lives.by(lambda: retrieval.published, now)
+            steps = pipeline.local_steps(retrieval, ranking, funnel, shares, live, young)
             chosen = asyncio.run(pipeline.recommend(asked, personal, steps, funnel, declared, StageClock()))
             codes = chosen.codes[0].tolist()
             after = [personal.item_ids[code] for code in codes if code >= 0]

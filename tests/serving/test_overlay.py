@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import fields
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_type_hints
@@ -164,6 +165,24 @@ async def test_an_item_that_went_leaves_a_drop(stack: Stack, redis_url: str) -> 
     dropped = {drop.stage: set(drop.item_ids) for drop in slate.trace.dropped}
     assert dropped["unavailable"]
     assert dropped["unavailable"] <= set(went)
+
+
+async def test_in_a_scene_with_a_life_only_what_is_new_comes_from_sources_that_know_no_better(
+    stack: Stack, model_bundle: Bundle, redis_url: str
+) -> None:
+    async def news() -> list[str]:
+        asked = wire.Query("r", "u", "news", None, WHOLE, history=[LIKED])
+        return (await stack.recommender.recommend([asked])).slates[0].item_ids
+
+    assert await news() == []  # all of the bundle's items are years old
+    now = datetime.now(UTC)
+    await publish(
+        redis_url,
+        new=copy_of(model_bundle, LIKED, "new", published_at=now - timedelta(hours=1)),
+        old=copy_of(model_bundle, LIKED, "old", published_at=now - timedelta(hours=25)),
+    )
+    await stack.until(lambda slate: {"new", "old"} <= set(slate))
+    assert await news() == ["new"]
 
 
 async def test_a_changed_title_is_in_reasons(stack: Stack, model_bundle: Bundle, redis_url: str) -> None:

@@ -27,6 +27,7 @@ from tastemaker_serving.live import Live
 from tastemaker_serving.pipeline import Requests, StageClock, Steps, ToRank
 from tastemaker_serving.stages import rules
 from tastemaker_serving.stages.generate import generate
+from tastemaker_serving.stages.lives import everything
 from tastemaker_serving.stages.rank import Ranked
 from tastemaker_serving.stages.sources import Panel
 
@@ -308,7 +309,7 @@ async def test_explored_items_get_their_places_and_the_slate_says_how_likely_tha
     panel = Panel(sources(retrieving) | live.sources, Sources(budget_ms=20_000), threads=1)
 
     async def explore_too(wanted: Wanted) -> Candidates:
-        return await generate(panel.ask, wanted, [SHARES["home"]], FUNNEL.candidates)
+        return await generate(panel.ask, wanted, [SHARES["home"]], FUNNEL.candidates, everything)
 
     asked = requests(trail_of(1, 2, 3), trail_of(4), n=8)
     tried = replace(asked, exploring=exploring([curious["home"]] * 2, [8, 8], ["r-1", "r-2"]))

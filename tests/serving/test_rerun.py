@@ -28,6 +28,7 @@ from tastemaker_serving import models, pipeline
 from tastemaker_serving.pipeline import Requests, StageClock
 from tastemaker_serving.rerun import Comparison, Rerun, by_scene, is_whole, rerun
 from tastemaker_serving.rerun_cli import replay
+from tastemaker_serving.stages.lives import Lives
 from tastemaker_serving.tracing import trace_of
 from tastemaker_serving.wire import Query
 from tastemaker_training.bench import synthetic
@@ -58,7 +59,9 @@ async def answered(bundle: Bundle, settings: Settings, requests: int = 12) -> li
     shares = {name: shares_of(scene.sources) for name, scene in declared.by_name.items()}
     retrieval = models.load_retrieval(bundle, FUNNEL.candidates)
     ranking = models.load_ranker(bundle, FUNNEL.head_weights)
-    steps = pipeline.local_steps(retrieval, ranking, FUNNEL, shares, {TRENDING: by_chance, EXPLORE: by_chance})
+    young = Lives.declared(declared).by(lambda: retrieval.published)
+    by_luck = {TRENDING: by_chance, EXPLORE: by_chance}
+    steps = pipeline.local_steps(retrieval, ranking, FUNNEL, shares, by_luck, young)
     chance = np.random.default_rng(7)
     decisions = []
     for number in range(requests):

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 SEEN: Final = "seen"
+OUTLIVED: Final = "outlived"
 EXCLUDED: Final = "excluded"
 UNAVAILABLE: Final = "unavailable"
 RETRIEVAL: Final = "retrieval"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from tastemaker.decisions.drops import CAPS, EXCLUDED, RANKING, RERANKING, RETRIEVAL, RULES, SEEN, UNAVAILABLE
+from tastemaker.decisions.drops import CAPS, EXCLUDED, OUTLIVED, RANKING, RERANKING, RETRIEVAL, RULES, SEEN, UNAVAILABLE
 from tastemaker.decisions.record import Decision, Dropped, Trace
 from tastemaker.features import trail
 from tastemaker.ids import key_of
@@ -173,6 +173,7 @@ def _taken(decision: Decision, drop: Dropped, item_id: str) -> Fate:
         SEEN: _seen(decision.trace, item_id) or "The user has had it.",
         EXCLUDED: "The caller excluded it.",
         UNAVAILABLE: "Proposed, but it had been removed from the catalogue, or was not available.",
+        OUTLIVED: f"Proposed, but it came out more than {drop.why} hours before, and is not among what is read now.",
         RETRIEVAL: f"Proposed, but beyond the {len(decision.trace.candidates):,} candidates that go on.",
         RULES: f"The rule {drop.why!r} bans it.",
         CAPS: f"The slate may have {drop.why}, and has them.",

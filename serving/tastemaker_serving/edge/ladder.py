@@ -186,6 +186,12 @@ def static(shelf: Shelf) -> Iterator[Pick]:
     return _popular(shelf, shelf.popular, "Popular with everyone")
 
 
+def young(shelf: Shelf, since: float | None, picks: Iterable[Pick]) -> Iterator[Pick]:
+    """The `picks` that came out `since` (epoch seconds); all of them where that is None."""
+    published, code_of = shelf.attributes.published, shelf.code_of
+    return (pick for pick in picks if since is None or published[code_of[pick.item_id]] >= since)
+
+
 def _popular(shelf: Shelf, codes: Iterable[int], reason: str) -> Iterator[Pick]:
     for rank, code in enumerate(codes, start=1):
         yield Pick(shelf.item_ids[code], 1.0 / rank, "popular", reason)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -242,11 +243,15 @@ def rungs_of(
         yield answer.slate.served_from, ladder.ranked(answer.slate)
     if entry is not None:
         yield "cache", ladder.stale(entry.items)
-    yield "session", ladder.session(shelf, user.trail)
-    yield "segment", ladder.segment(shelf, [segment] if segment else user.strongest(shelf))
-    yield "segment", ladder.demographic(shelf, query.country or user.country, query.device)
+    life_h = edge.scenes[query.scene].item_life_h
+    young = partial(ladder.young, shelf, None if life_h is None else time.time() - life_h * 3600)
+    yield "session", young(ladder.session(shelf, user.trail))
+    yield "segment", young(ladder.segment(shelf, [segment] if segment else user.strongest(shelf)))
+    yield "segment", young(ladder.demographic(shelf, query.country or user.country, query.device))
     yield "trending", ladder.trending(shelf, edge.trending.hot(shelf))
-    yield "static", ladder.static(shelf)
+    yield "static", young(ladder.static(shelf))
+    if life_h is not None:  # better old than nothing
+        yield "static", ladder.static(shelf)
 
 
 def version_of(edge: Edge, served_from: ServedFrom, answer: Answer | None, entry: Entry | None) -> str:

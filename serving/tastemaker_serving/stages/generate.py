@@ -10,25 +10,28 @@ from tastemaker.candidates import LIVE, SOURCES, Candidates, Codes, Shares, no_c
 from tastemaker.decisions.drops import EXCLUDED, RETRIEVAL, SEEN, UNAVAILABLE, Drop
 from tastemaker.retrieval import Heard, Wanted
 from tastemaker_serving.stages import filters
+from tastemaker_serving.stages.lives import Young
 
 Ask = Callable[[Wanted, Mapping[int, int]], Awaitable[tuple[dict[int, Heard], list[str]]]]
 """Asks every source for so many items; what they say, and the names of those that failed or ran late."""
 
 
 async def generate(
-    ask: Ask, wanted: Wanted, shares: Sequence[Shares], limit: int, gone: Codes | None = None
+    ask: Ask, wanted: Wanted, shares: Sequence[Shares], limit: int, young: Young, gone: Codes | None = None
 ) -> Candidates:
     """At most `limit` candidates for each user, without those seen or excluded; for requests that name some, those.
 
     Args:
         shares: of the sources in the scenes that `wanted.scene` counts.
+        young: takes away what outlived its scene.
         gone: items (G,) that are in no slate.
 
     Raises:
         Unavailable: every source failed or ran late.
     """
     heard, silent = await ask(wanted, retrieval.lengths(shares, wanted, limit))
-    proposed = retrieval.propose(heard, shares, wanted, limit)
+    of_age, outlived = young(heard, wanted)
+    proposed = retrieval.propose(of_age, shares, wanted, limit)
     if wanted.named is not None:
         proposed = wanted.named.instead_of(proposed)
     there = filters.drop_gone(proposed, no_codes() if gone is None else gone)
@@ -37,6 +40,7 @@ async def generate(
     kept = allowed.kept
     dropped = (
         (
+            *outlived,
             Drop(UNAVAILABLE, there.removed.codes),
             Drop(SEEN, unseen.removed.codes),
             Drop(EXCLUDED, allowed.removed.codes),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,18 @@ async def test_an_unavailable_item_is_on_no_rung_and_comes_back(client: httpx.As
         assert "i0" not in item_ids(await client.get(call, params={"n": 60}))
     await put(client, {"item_id": "i0", "title": "Film 0"})
     assert "i0" in item_ids(await client.get("/v1/trending", params={"n": 60}))
+
+
+async def test_where_items_live_for_a_day_the_ladder_begins_with_what_is_new(
+    client: httpx.AsyncClient, ray: FakeRay
+) -> None:
+    ray.healthy = False
+    moment = (datetime.now(UTC) - timedelta(hours=2)).isoformat()
+    await put(client, {"item_id": "new", "title": "News", "published_at": moment})
+    listed = item_ids(await client.get(SLATE, params={"n": 5, "scene": "news"}))
+    assert listed[0] == "new"
+    assert len(listed) == 5  # the others are old, and better than nothing
+    assert "new" not in item_ids(await client.get(SLATE, params={"n": 5}))
 
 
 async def test_a_changed_title_appears_and_categories_move(client: httpx.AsyncClient) -> None:
