@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from scipy import stats
 from torch import Tensor, nn
 
-from tastemaker_training.evaluation.intervals import by_standard_error
 from tastemaker.errors import InvalidInput
+from tastemaker_training.evaluation.intervals import by_standard_error
 from tastemaker_training.quality import ctr_data
 from tastemaker_training.quality.ctr_data import Impressions
 from tastemaker_training.ranker.model import Ranker, Widths
