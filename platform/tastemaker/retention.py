@@ -26,6 +26,7 @@ from tastemaker.erasure import TOMBSTONES
 from tastemaker.events import dead_letters
 from tastemaker.features.files import FRESH_USER_FILE, STATE_FILE, USER_FILE
 from tastemaker.lake import TIMESTAMP_TYPE, Lake, arrival_ns
+from tastemaker.tombstones import Asked
 
 KEPT_MS: Final = 7 * 86_400_000
 """How long a tombstone stays: what was on its way when its user asked has reached the lake by then."""
@@ -45,19 +46,6 @@ class Erased:
     features: int
     dead_letters: int
     expired: int
-
-
-@dataclass(frozen=True)
-class Asked:
-    """U users who asked to be forgotten, and when, in milliseconds since 1970."""
-
-    users: pa.Array  # (U,)
-    times_ms: pa.Array  # (U,)
-
-    def before(self, users: pa.ChunkedArray, moments_ms: pa.Array | pa.ChunkedArray | pa.Scalar) -> pa.ChunkedArray:
-        """Which rows, by user and moment, are of a user who asked no earlier than that moment."""
-        asked_ms = self.times_ms.take(pc.index_in(users, value_set=self.users).combine_chunks())
-        return pc.fill_null(pc.less_equal(moments_ms, asked_ms), fill_value=False)
 
 
 def erase(
@@ -81,8 +69,7 @@ def erase(
     expired = 0 if keep_days is None else _expire(lake, now - timedelta(days=keep_days))
     if not tombstones:
         return Erased(0, 0, 0, 0, 0, 0, expired)
-    users = [user.decode() for user in tombstones]
-    asked = Asked(pa.array(users), pa.array([int(when) for when in tombstones.values()], pa.int64()))
+    users, asked = [user.decode() for user in tombstones], Asked.of(tombstones)
     # A feature build goes on from what earlier ones made of events that are no more, unless it finds no state.
     anew = partial(lake.remove, STATE_FILE)
     events = _erase_rows(lake, list(lake.event_files()), asked, columns.TIMESTAMP, anew, by_arrival=True)

@@ -29,6 +29,7 @@ from tastemaker.events.tail import Tail
 from tastemaker.lake import Lake
 from tastemaker.retrieval import Heard, Wanted
 from tastemaker.scenes import Scenes
+from tastemaker.tombstones import Tombstones
 from tastemaker_serving import models
 from tastemaker_serving.overlay import Update
 
@@ -109,10 +110,10 @@ class Stream:
         models.use_threads(1)
         away = False
         with Redis.from_url(self._redis_url, socket_timeout=TIMEOUT_S) as redis:
-            tail = Tail(redis, self._settings.ingest.shards)
+            tail, tombstones = Tail(redis, self._settings.ingest.shards), Tombstones(redis)
             while not self._stopped.wait(POLL_S):
                 try:
-                    self._read(tail, follower)
+                    self._read(tail, tombstones, follower)
                     away = False
                 except (RedisError, OSError) as error:
                     if not away:
@@ -123,14 +124,18 @@ class Stream:
             with suppress(RedisError, OSError):
                 tail.leave()
 
-    def _read(self, tail: Tail, follower: Follower) -> None:
-        """What is new; before it what is in the lake, where this is the beginning, or something came and went."""
+    def _read(self, tail: Tail, tombstones: Tombstones, follower: Follower) -> None:
+        """What is new; before it what is in the lake, where this is the beginning, or something came and went.
+
+        Who asked to be forgotten is, with what they did before that.
+        """
+        follower.forget(tombstones.look())
         records, missed = tail.read(caught_up=self._caught_up, lost=self._lost)
         self._lost = len(records)  # until they are taken in
         if missed or not self._caught_up:
-            follower.follow(self._from_lake(follower.now))
+            follower.follow(tombstones.without(self._from_lake(follower.now)))
         if records:
-            follower.follow(schema.to_arrow(records))
+            follower.follow(tombstones.without(schema.to_arrow(records)))
         self._lost, self._caught_up = 0, True
 
     def _from_lake(self, now: float) -> pa.Table:

@@ -14,7 +14,7 @@ import pytest
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
-from tastemaker import columns
+from tastemaker import columns, erasure, tombstones
 from tastemaker.candidates import SOURCES, STREAM
 from tastemaker.catalogue.tables import as_items
 from tastemaker.clickstream.follow import Follower
@@ -100,6 +100,14 @@ def proposed(source: Stream, asked: Wanted, until: Callable[[list[int]], bool] =
             pass
         time.sleep(0.05)
     pytest.fail("it never came")
+
+
+def erase(redis_url: str, user_id: str) -> None:
+    async def ask() -> None:
+        async with AsyncRedis.from_url(redis_url) as redis:
+            await erasure.erase(redis, user_id)
+
+    asyncio.run(ask())
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -188,6 +196,23 @@ def test_it_says_how_far_it_is_and_what_it_could_not_take_in(
         until(lambda: not fails and seen().are_abreast)
         assert seen().caught_up == 1
         assert followers.count_lost(redis) == 3
+
+
+def test_who_asked_to_be_forgotten_is_with_what_the_lake_has_of_them(
+    source: Stream, redis_url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tombstones, "LOOK_S", 0.05)
+    Lake(settings.lake).append_events(
+        schema.to_arrow(schema.records_of([click(1, "gone", 3, 9), click(2, "ann", 3, 9)]))
+    )
+    erase(redis_url, "gone")
+    publish(redis_url, settings, [click(3, "bob", 4, 5), click(4, "ann", 4, 4)])
+    proposed(source, wanted([]), lambda found: {3, 4} <= set(found))
+    follower = source._follower
+    assert follower is not None
+    until(lambda: sorted(map(len, follower._ranker.state.histories.values())) == [1, 2])
+    erase(redis_url, "ann")
+    until(lambda: list(map(len, follower._ranker.state.histories.values())) == [1])
 
 
 def test_new_items_are_proposed_once_they_are_read(source: Stream, redis_url: str, settings: Settings) -> None:

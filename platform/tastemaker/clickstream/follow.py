@@ -12,7 +12,7 @@ N articles, n clicks, B requests, L history, k places.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from typing import Final
@@ -53,20 +53,25 @@ class Sessions:
     """What the sessions that are open have had: by their ids, or without one by reader and pause."""
 
     def __init__(self) -> None:
-        self._open: dict[int, tuple[float, list[int]]] = {}
+        self._open: dict[int, tuple[float, int, list[int]]] = {}
 
-    def go_on(self, key: int, item: int, time: float) -> Ints:
-        """Add a click to a session; what it had before, oldest first."""
-        last, items = self._open.pop(key, (time, []))
+    def go_on(self, key: int, user: int, item: int, time: float) -> Ints:
+        """Add a click of a reader to a session; what it had before, oldest first."""
+        last, _, items = self._open.pop(key, (time, user, []))
         if time - last > SESSION_GAP_S:
             items = []
         earlier = np.array(items, dtype=np.int64)
         items.append(item)
-        self._open[key] = time, items  # at the end: the last that went on
+        self._open[key] = time, user, items  # at the end: the last that went on
         for old in list(islice(self._open, 2)):
             if time - self._open[old][0] > SESSION_GAP_S:
                 del self._open[old]
         return earlier
+
+    def forget(self, users: Collection[int]) -> None:
+        """End the sessions of these readers."""
+        for key in [key for key, (_, user, _) in self._open.items() if user in users]:
+            del self._open[key]
 
 
 class Follower:
@@ -102,6 +107,18 @@ class Follower:
                 self._practise(some)
                 self._ranker.take_in(some)
             self._ranker.learn()
+
+    def forget(self, user_ids: Iterable[str]) -> None:
+        """Know nothing any more of what these users read; to be called by the thread that follows."""
+        names = set(user_ids)
+        if not names:
+            return
+        for known in [known for known in self._known if known[0] in names]:
+            del self._known[known]
+        users = {_reader(name) for name in names}
+        self._sessions.forget(users)
+        with self._lock:
+            self._ranker.state.forget(users)
 
     def describe(self, attributes: Attributes) -> None:
         """Know the items as they are now; those known so far keep their codes."""
@@ -145,12 +162,12 @@ class Follower:
             if kind is None or kind.preference(value) <= 0 or item < 0 or (user_id, event_id) in self._known:
                 continue
             self._known[user_id, event_id] = None
-            user = int(np.int64(np.uint64(key_of(user_id))))
+            user = _reader(user_id)
             users.append(user)
             items.append(item)
             when.append(time)
             devices.append(self._device(device))
-            earlier.append(self._sessions.go_on(key_of(session_id) if session_id else user, item, time))
+            earlier.append(self._sessions.go_on(key_of(session_id) if session_id else user, user, item, time))
         for event in list(islice(self._known, max(0, len(self._known) - EVENTS_KNOWN))):
             del self._known[event]
         ids = np.array(list(islice(self._ids, len(users))), dtype=np.int64)
@@ -162,6 +179,10 @@ class Follower:
         if name not in self._devices and len(self._devices) < DEVICES - 1:
             self._devices[name] = len(self._devices) + 1
         return self._devices.get(name, 0)
+
+
+def _reader(user_id: str) -> int:
+    return int(np.int64(np.uint64(key_of(user_id))))
 
 
 def _articles(attributes: Attributes, size: int) -> Articles:

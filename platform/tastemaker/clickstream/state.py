@@ -5,7 +5,7 @@ N articles, K columns of context, n clicks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +67,11 @@ class StreamState:
         while len(self.histories) > READERS:
             del self.histories[next(iter(self.histories))]
         self._follow(clicks.follows)
+
+    def forget(self, users: Collection[int]) -> None:
+        """Know nothing any more of what these readers read. What articles and pairs have of it fades."""
+        for user in users:
+            self.histories.pop(user, None)
 
     def grow(self, articles: Articles) -> None:
         """Know these `articles` from now on: those known so far, described as they are now, and more behind them.

@@ -144,6 +144,16 @@ def test_new_items_are_answered_and_the_others_keep_what_is_known(follower: Foll
     assert ITEMS + 4999 in follower.answer(asked(7, now=7240.0), 5)[0]
 
 
+def test_a_user_is_forgotten_with_what_their_sessions_read_and_others_are_not(follower: Follower) -> None:
+    follower.follow(events([("a", 3, 0.0), ("b", 3, 1.0), ("a", 4, 2.0)]))
+    follower.forget(["a", "never heard of"])
+    assert list(follower._ranker.state.histories.values()) == [[3]]
+    assert [user for user, _ in follower._known] == ["b"]
+    follower.follow(events([("a", 5, 3.0), ("b", 5, 4.0)]))
+    assert follower._ranker.state.next.of(4, follower.now)[0].tolist() == []
+    assert follower._ranker.state.next.of(3, follower.now)[0].tolist() == [4, 5], "of b, and what a's counts have left"
+
+
 def test_devices_are_told_apart_up_to_a_number(follower: Follower) -> None:
     for number in range(100):
         follower.follow(events([(f"u{number}", 3, float(number))], device=f"device {number}"))
