@@ -1,4 +1,5 @@
-"""What rules, caps and freshness go by: each item's categories, author and time of publication, as columns.
+"""What rules, caps and freshness go by: each item's categories, author and time of publication, as columns, and whether
+it is there at all.
 
 N items, K categories of the item that has most. A code of -1 is padding or unknown.
 """
@@ -33,6 +34,7 @@ class Attributes:
     categories: Codes  # (N, K)
     author: Codes  # (N,)
     published: npt.NDArray[np.float64]  # (N,) seconds since 1970, NaN where unknown
+    gone: Mask  # (N,) removed or not available, so that it is in no slate
 
     @classmethod
     def of(cls, items: pa.Table) -> Attributes:
@@ -46,14 +48,16 @@ class Attributes:
             categories,
             pc.fill_null(author.indices, -1).to_numpy().astype(np.int32),
             published(items),
+            pc.invert(pc.fill_null(items[columns.AVAILABLE], True)).to_numpy(),
         )
 
-    def changed(self, added: Sequence[str], items: Mapping[int, Item]) -> Attributes:
+    def changed(self, added: Sequence[str], items: Mapping[int, Item], gone: Codes) -> Attributes:
         """The attributes after a change of the catalogue.
 
         Args:
             added: ids of the items that come behind the others, in the order of their codes.
             items: what items are now, by code; every new one is among them.
+            gone: all items that are in no slate now (G,).
         """
         first = len(self.author)
         size = first + len(added)
@@ -68,7 +72,10 @@ class Attributes:
             categories[code, : len(named)] = named
             author[code] = -1 if item.author is None else author_codes.setdefault(item.author, len(author_codes))
             moments[code] = published_of(item)
-        return Attributes(self.index.extended(added, first), category_codes, author_codes, categories, author, moments)
+        is_gone = np.zeros(size, dtype=bool)
+        is_gone[gone] = True
+        index = self.index.extended(added, first)
+        return Attributes(index, category_codes, author_codes, categories, author, moments, is_gone)
 
     def codes_of(self, item_ids: Sequence[str]) -> Codes:
         """The codes of the items that the catalogue has, in the order of their ids."""

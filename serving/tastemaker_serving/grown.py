@@ -43,7 +43,7 @@ class GrownPersonal:
         titles = [*model.titles, *update.added]
         for code, item in update.items.items():
             titles[code] = item.title
-        attributes = model.attributes.changed(update.added, update.items)
+        attributes = model.attributes.changed(update.added, update.items, update.gone)
         self.model = replace(
             model,
             item_ids=[*model.item_ids, *update.added],

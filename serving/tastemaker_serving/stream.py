@@ -87,7 +87,7 @@ class Stream:
     def adopt(self, update: Update) -> None:
         """Know the items as they are now."""
         with self._beginning:
-            self._attributes = self._attributes.changed(update.added, update.items)
+            self._attributes = self._attributes.changed(update.added, update.items, update.gone)
             if self._follower is not None:
                 self._follower.describe(self._attributes)
 

@@ -49,9 +49,12 @@ def test_an_empty_catalogue_has_no_attributes() -> None:
 
 def test_attributes_change_with_the_catalogue(attributes: Attributes) -> None:
     new = Item("new", "New", ("Sport", "War", "Love"), author="Cy", published_at=MORNING)
-    after = attributes.changed(["new"], {4: new, 1: Item("b", "b", ("War",), release_year=1970)})
+    changed = {4: new, 1: Item("b", "b", ("War",), release_year=1970)}
+    after = attributes.changed(["new"], changed, gone=np.array([0, 4], dtype=np.int32))
     assert after.named(["new"], ["Sport"], []).tolist() == [False, False, False, False, True]
     assert after.named([], ["War"], []).tolist() == [True, True, False, True, True]
     assert after.named([], [], ["Bo", "Cy"]).tolist() == [False, False, False, False, True]
     assert after.published[[0, 1, 4]].tolist() == [MORNING.timestamp(), 0, MORNING.timestamp()]
     assert attributes.named([], ["War"], []).tolist() == [True, False, False, True]
+    assert after.gone.tolist() == [True, False, False, False, True]
+    assert not attributes.gone.any()

@@ -5,12 +5,13 @@ neighbours as Gantner et al. 2010 map attributes to factors ("Learning attribute
 recommendations", ICDM, section III-A). Here kin also weigh by how much is known of them, which the length of their ALS
 factors tells: an item without events has nothing to lend. docs/models.md has the figures.
 
-M new items, N items of the bundle, C content dimensions, k kin, K neighbours.
+M new items, N items of the bundle, W word buckets, C content dimensions, F factors, k kin, K neighbours.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -24,8 +25,8 @@ Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
 
-PARTS: Final = ("content_vectors", "content_idf", "content_directions", "als_factors")
-"""The parts of a bundle that `Relations` reads."""
+PARTS: Final = ("content_idf", "content_directions", "content_vectors", "als_factors")
+"""The parts of a bundle that `Relations` are made of, in this order."""
 KIN: Final = 50
 SHARPNESS: Final = 4.0
 """Kin weigh by their cosine to this power."""
@@ -69,16 +70,26 @@ class Kin:
 class Relations:
     """What tells who is akin to whom in the catalogue of a bundle."""
 
-    projection: ContentProjection
+    idf: Floats  # (W,) and
+    directions: Array  # (W, C) of the content projection
     content: Floats  # (N, C) rows of length 1
-    standing: Floats  # (N,) how much is known of each item
+    factors: Floats  # (N, F) of ALS
 
     @classmethod
     def of(cls, bundle: Bundle) -> Relations:
-        """Those of `bundle`."""
-        directions = np.asarray(bundle.array("content_directions"), dtype=np.float32)
-        projection = ContentProjection(np.array(bundle.array("content_idf")), directions)
-        return cls(projection, bundle.array("content_vectors"), np.linalg.norm(bundle.array("als_factors"), axis=1))
+        """Those of `bundle`. Its files are held open, so they may go; they are read when a new item comes."""
+        return cls(*map(bundle.array, PARTS))
+
+    @cached_property
+    def projection(self) -> ContentProjection:
+        """From words to content."""
+        return ContentProjection(np.array(self.idf), np.asarray(self.directions, dtype=np.float32))
+
+    @cached_property
+    def standing(self) -> Floats:
+        """How much is known of each item (N,)."""
+        lengths: Floats = np.linalg.norm(self.factors, axis=1)
+        return lengths
 
     def kin(self, items: pa.Table) -> Kin:
         """The kin of `items` (lake.ITEM_SCHEMA, M rows)."""

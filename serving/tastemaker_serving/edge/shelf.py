@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
 
 from tastemaker import bundle, columns, ids
 from tastemaker.attributes import Attributes
 from tastemaker.changes.tables import version_of
 from tastemaker.demographics import DEMOGRAPHIC, Lists
+from tastemaker.features import kin
+from tastemaker.features.kin import Relations
 from tastemaker_serving.edge.text_index import TextIndex
 
-PARTS = ("items", "neighbours", "neighbour_weights", "popularity")
+PARTS = ("items", "neighbours", "neighbour_weights", "popularity", *kin.PARTS)
 
 Codes = npt.NDArray[np.int32]
 
@@ -45,8 +46,6 @@ class Shelf:
     """The catalogue in code order (N items), its item-to-item table and its popularity lists (codes, best first)."""
 
     version: str
-    path: Path
-    """Of the bundle."""
     item_ids: tuple[str, ...]
     code_of: Mapping[str, int]
     titles: tuple[str, ...]
@@ -65,8 +64,10 @@ class Shelf:
     popular_among: Lists
     """By what a profile tells: what is popular among people like that."""
     words: TextIndex
+    relations: Relations
+    """Of the bundle's items; their tables stay in its files, which are held open, until a new item comes."""
     catalogue_version: int = 0
-    """The version up to which it has the changes of the catalogue (`catalogue.log`)."""
+    """The version up to which the bundle has the changes of the catalogue (`catalogue.log`)."""
     gone: frozenset[str] = frozenset()
     """Items that are in no slate: removed, or not available."""
 
@@ -88,10 +89,8 @@ def load(path: Path, version: str | None = None) -> Shelf:
     items = opened.items()
     popularity = opened.json("popularity")
     item_ids, attributes = tuple(items[columns.ITEM_ID].to_pylist()), Attributes.of(items)
-    unavailable = items.filter(pc.invert(pc.fill_null(items[columns.AVAILABLE], True)))
     return Shelf(
         version=version or opened.manifest.version,
-        path=path,
         item_ids=item_ids,
         code_of={item_id: code for code, item_id in enumerate(item_ids)},
         titles=tuple(items[columns.TITLE].to_pylist()),
@@ -104,8 +103,9 @@ def load(path: Path, version: str | None = None) -> Shelf:
         popular_for=_by_name(popularity["segment"]),
         popular_among=popularity.get(DEMOGRAPHIC, {}),
         words=TextIndex.of(items, popularity["overall"]),
+        relations=Relations.of(opened),
         catalogue_version=version_of(items),
-        gone=frozenset(unavailable[columns.ITEM_ID].to_pylist()),
+        gone=frozenset(item_ids[code] for code in np.flatnonzero(attributes.gone).tolist()),
     )
 
 

@@ -6,14 +6,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
+from tastemaker.attributes import Attributes
 from tastemaker.candidates import Codes
 from tastemaker.scenes import Caps, Rule, Scene, stamp
 from tastemaker_serving.edge.shelf import Shelf
-from tastemaker_serving.stages.rules import REMEMBERED, effects
+from tastemaker_serving.remembered import remembered
+from tastemaker_serving.stages.rules import effects
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +25,9 @@ class Standing:
     pins: tuple[tuple[int, str], ...]
     """Wanted place and item id, in the order of the rules."""
     caps: Caps
-    shelf: Shelf
+    code_of: Mapping[str, int]
+    """Of the items of the shelf."""
+    attributes: Attributes
     stamp: str
     """Of the rules in force: a slate that was made under others is not fresh."""
     begins_alike: bool = False
@@ -41,9 +44,9 @@ class Standing:
 
     def quotas(self) -> list[Quota]:
         """The caps of one slate, of which nothing is taken."""
-        of = self.shelf.attributes
+        of = self.attributes
         limited = ((of.categories, self.caps.category), (of.author[:, None], self.caps.author))
-        return [Quota(self.shelf.code_of, groups, most) for groups, most in limited if most is not None]
+        return [Quota(self.code_of, groups, most) for groups, most in limited if most is not None]
 
 
 class Quota:
@@ -72,12 +75,12 @@ class Quota:
 def standing(scene: Scene, shelf: Shelf, clock: Callable[[], float] = time.time) -> Standing:
     """The hard rules of `scene` now."""
     rules = scene.in_force(clock())
-    return _standing(rules, scene.caps, shelf, scene.begins_alike(rules))
+    return _standing(shelf, rules, scene.caps, scene.begins_alike(rules))
 
 
-@lru_cache(maxsize=REMEMBERED)
-def _standing(rules: tuple[Rule, ...], caps: Caps, shelf: Shelf, begins_alike: bool) -> Standing:
+@remembered
+def _standing(shelf: Shelf, rules: tuple[Rule, ...], caps: Caps, begins_alike: bool) -> Standing:
     found, ids = effects(rules, shelf.attributes), shelf.item_ids
     banned = frozenset(ids[code] for _, hit in found.bans for code in np.flatnonzero(hit).tolist())
     pins = tuple((place, ids[code]) for place, code in found.pins)
-    return Standing(banned, pins, caps, shelf, stamp(rules), begins_alike)
+    return Standing(banned, pins, caps, shelf.code_of, shelf.attributes, stamp(rules), begins_alike)

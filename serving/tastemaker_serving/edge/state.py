@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Awaitable, Sequence, Set
+from collections.abc import AsyncIterator, Awaitable, Set
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, cast
 
 from aiohttp import ClientSession, DummyCookieJar
@@ -20,6 +20,7 @@ from tastemaker.config import Settings
 from tastemaker.errors import Unavailable
 from tastemaker.rollout.routing import Routing, Target
 from tastemaker.scenes import Scenes
+from tastemaker_serving.edge import background
 from tastemaker_serving.edge.admission import Gate
 from tastemaker_serving.edge.breaker import Breaker
 from tastemaker_serving.edge.cache import SlateCache
@@ -37,10 +38,6 @@ REDIS_TIMEOUT_S = 0.1
 """Redis answers in a millisecond; beyond this it hangs, and the ladder answers sooner."""
 PATIENCE_S = 1.0
 """Where no rung stands in for Redis, a moment in which this process or the network is busy shall be no error."""
-
-STOP_S = 2.0
-
-log = logging.getLogger(__name__)
 
 
 class Patient(NamedTuple):
@@ -118,11 +115,11 @@ async def opened(
             await gate.refresh(edge.redis, edge.redis_breaker)
         with suppress(Unavailable):
             await edge.shelves.refresh()
-        background = _begun(edge)
+        under_way = _begun(edge)
         try:
             yield edge
         finally:
-            await _ended(background)
+            await background.ended(under_way)
             await _closed(edge)
 
 
@@ -157,28 +154,19 @@ def _assembled(
 def _begun(edge: Edge) -> list[asyncio.Task[None]]:
     """The edge's work in the background, under way."""
     redis, breaker = edge.redis, edge.redis_breaker
-    work = {
-        "trending items": edge.trending.keep_fresh(),
-        "back-pressure": edge.pressure.keep_current(),
-        "changes of routing": edge.colours.keep_following(redis, breaker),
-        "a new catalogue": edge.shelves.keep_current(edge.colours),
-        "changes of the catalogue": edge.shelves.keep_stocked(),
-        "changes of API keys": edge.gate.keep_current(redis, breaker),
-        "measuring": edge.colours.meter.keep_flushing(),
-        "counting what is shown and clicked": edge.click_rates.keep_flushing(),
-        "the decision log": edge.decisions.keep_flushing(),
-    }
-    tasks = [asyncio.create_task(one, name=name) for name, one in work.items()]
-    for task in tasks:
-        task.add_done_callback(_mourn)
-    return tasks
-
-
-async def _ended(background: Sequence[asyncio.Task[None]]) -> None:
-    for task in background:
-        task.cancel()
-    # A client that is just giving up may swallow the cancellation; nobody waits for it.
-    await asyncio.wait(background, timeout=STOP_S)
+    return background.begun(
+        {
+            "trending items": edge.trending.keep_fresh,
+            "back-pressure": edge.pressure.keep_current,
+            "changes of routing": partial(edge.colours.keep_following, redis, breaker),
+            "a new catalogue": partial(edge.shelves.keep_current, edge.colours),
+            "changes of the catalogue": edge.shelves.keep_stocked,
+            "changes of API keys": partial(edge.gate.keep_current, redis, breaker),
+            "measuring": edge.colours.meter.keep_flushing,
+            "counting what is shown and clicked": edge.click_rates.keep_flushing,
+            "the decision log": edge.decisions.keep_flushing,
+        }
+    )
 
 
 async def _closed(edge: Edge) -> None:
@@ -194,12 +182,6 @@ async def _closed(edge: Edge) -> None:
 
 def _redis_breaker(name: str, redis: Redis) -> Breaker:
     return Breaker(name, lambda: cast("Awaitable[bool]", redis.ping()), (RedisError, OSError))
-
-
-def _mourn(task: asyncio.Task[None]) -> None:
-    """Work in the background ends with the edge; when it ends sooner, somebody must hear of it."""
-    if not task.cancelled() and task.exception() is not None:
-        log.error("the edge goes on without %s", task.get_name(), exc_info=task.exception())
 
 
 def _alone(settings: Settings, shelf: Shelf) -> Routing:

@@ -1,27 +1,24 @@
 """A bundle's shelf with what became of the catalogue since: items added, changed, gone.
 
 New items get the codes behind the bundle's, as they come: codes are this process's own and never leave it. What they
-are near to is borrowed from their kin (`features.kin`), looked for in a thread; the shelf itself is put together
-between two requests, and replaced as a whole.
+are near to is borrowed from their kin (`features.kin`). All this goes on in a thread; the shelf is replaced as a whole.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 
 import numpy as np
 from redis.asyncio import Redis
 
-from tastemaker import bundle
 from tastemaker.catalogue.log import ItemChange
 from tastemaker.catalogue.log import items as item_log
 from tastemaker.catalogue.tables import ITEM_SCHEMA
 from tastemaker.changes.tables import to_arrow
-from tastemaker.features import kin
-from tastemaker.features.kin import Codes, Floats, Relations
+from tastemaker.features.kin import Codes, Floats
 from tastemaker.growing import Growing
 from tastemaker_serving.edge.breaker import Breaker
 from tastemaker_serving.edge.shelf import Shelf
@@ -35,36 +32,43 @@ class Stock:
         self._bundled = len(shelf.item_ids)
         self._neighbours = Growing(shelf.neighbours)
         self._weights = Growing(shelf.neighbour_weights)
-        self._at_work = asyncio.Lock()
+        self._followed = shelf.catalogue_version
+        self._versions: dict[str, int] = {}
+        self._changing = threading.Lock()
 
     async def refresh(self, redis: Redis, breaker: Breaker) -> None:
         """Follow the log of changes once. Raises `Unavailable` when Redis does not answer; all stays as it was."""
         with breaker:
-            found = await item_log.follow(redis, self.shelf.catalogue_version)
+            found = await item_log.follow(redis, self._followed)
         if found:
             # One that changed while the log was read comes twice.
             await self.apply(list({change.id: change for change in found}.values()))
-            version = max(change.version for change in found)
-            self.shelf = replace(self.shelf, catalogue_version=max(version, self.shelf.catalogue_version))
+            self._followed = max(change.version for change in found)
 
     async def apply(self, changes: Sequence[ItemChange]) -> None:
-        """Put changes, one an item, on the shelf, which may lack others that came before; twice is as good as once."""
-        async with self._at_work:
-            strangers = [change for change in changes if self._is_new(change)]
-            near = await asyncio.to_thread(self._near, strangers) if strangers else None
-            await asyncio.to_thread(self._reword, changes)
-            self.shelf = self._restocked(changes, strangers, near)
+        """Put changes, one an item, on the shelf, which may lack others that came before.
+
+        They may come twice, and an older one of an item after a newer one.
+        """
+        await asyncio.to_thread(self._take_in, changes)
+
+    def _take_in(self, changes: Sequence[ItemChange]) -> None:
+        with self._changing:
+            fresh = [change for change in changes if change.version > self._versions.get(change.id, 0)]
+            if not fresh:
+                return
+            strangers = [change for change in fresh if self._is_new(change)]
+            near = self._near(strangers) if strangers else None
+            self._reword(fresh)
+            self.shelf = self._restocked(fresh, strangers, near)
+            self._versions.update((change.id, change.version) for change in fresh)
 
     def _is_new(self, change: ItemChange) -> bool:
         """Whether the bundle has no row of the item."""
         return change.document is not None and self.shelf.code_of.get(change.id, self._bundled) >= self._bundled
 
-    @cached_property
-    def _relations(self) -> Relations:
-        return Relations.of(bundle.read(self.shelf.path, only=kin.PARTS))
-
     def _near(self, strangers: Sequence[ItemChange]) -> tuple[Codes, Floats]:
-        found = self._relations.kin(to_arrow(strangers, ITEM_SCHEMA))
+        found = self.shelf.relations.kin(to_arrow(strangers, ITEM_SCHEMA))
         return found.neighbours(self._neighbours.rows[: self._bundled], self._weights.rows[: self._bundled])
 
     def _reword(self, changes: Sequence[ItemChange]) -> None:
@@ -84,7 +88,7 @@ class Stock:
             self._weights.put(places, near[1])
         titles, categories = [*shelf.titles, *added], [*shelf.categories, *(() for _ in added)]
         gone, popular_in = set(shelf.gone), dict(shelf.popular_in)
-        there = [change.document for change in changes if change.document is not None]
+        there = {code_of[change.id]: change.document for change in changes if change.document is not None}
         for change in changes:
             item = change.document
             (gone.discard if item is not None and item.available else gone.add)(change.id)
@@ -92,13 +96,14 @@ class Stock:
                 code = code_of[change.id]
                 _move(popular_in, code, categories[code], item.categories)
                 titles[code], categories[code] = item.title, item.categories
+        places_gone = np.array([code_of[item_id] for item_id in gone if item_id in code_of], dtype=np.int32)
         return replace(
             shelf,
             item_ids=(*shelf.item_ids, *added),
             code_of=code_of,
             titles=tuple(titles),
             categories=tuple(categories),
-            attributes=shelf.attributes.changed(added, {code_of[item.item_id]: item for item in there}),
+            attributes=shelf.attributes.changed(added, there, places_gone),
             neighbours=self._neighbours.rows,
             neighbour_weights=self._weights.rows,
             popular=(*shelf.popular, *range(first, len(code_of))),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -15,11 +14,10 @@ import numpy as np
 from tastemaker.attributes import Attributes
 from tastemaker.candidates import Candidates, Codes, Floats, Mask
 from tastemaker.scenes import Ban, Boost, Pin, Rule
+from tastemaker_serving.remembered import remembered
 
 PINNED: Final = 255
 """The source of an item that a rule put in its place; it is none of candidates.SOURCES."""
-REMEMBERED: Final = 16
-"""Sets of rules in force that are kept ready: a few scenes, before and after a rule or the catalogue changed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,9 +29,16 @@ class Effects:
     pins: tuple[tuple[int, int], ...]  # wanted place and item code, in the order of the rules
 
 
-@lru_cache(maxsize=REMEMBERED)
 def effects(rules: tuple[Rule, ...], attributes: Attributes) -> Effects:
-    """What these rules mean for the catalogue when all are in force. Names that it lacks mean nothing."""
+    """What these rules mean for the catalogue when all are in force.
+
+    Names that it lacks mean nothing, and items that are gone are not pinned.
+    """
+    return _effects(attributes, rules)
+
+
+@remembered
+def _effects(attributes: Attributes, rules: tuple[Rule, ...]) -> Effects:
     items = len(attributes.author)
     lift = np.zeros(items, dtype=np.float32)
     bans: list[tuple[str, Mask]] = []
@@ -46,7 +51,8 @@ def effects(rules: tuple[Rule, ...], attributes: Attributes) -> Effects:
                 lift[attributes.named(rule.items, rule.categories, rule.authors)] += rule.by
             case Pin():
                 pins += [(rule.position, code) for code in attributes.codes_of(rule.items).tolist()]
-    allowed = [(place, code) for place, code in pins if not any(banned[code] for _, banned in bans)]
+    masks = [attributes.gone, *(banned for _, banned in bans)]
+    allowed = [(place, code) for place, code in pins if not any(mask[code] for mask in masks)]
     return Effects(tuple(bans), lift if lift.any() else None, tuple(allowed))
 
 

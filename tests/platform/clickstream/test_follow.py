@@ -12,6 +12,7 @@ import pytest
 
 from tastemaker import columns
 from tastemaker.attributes import Attributes
+from tastemaker.candidates import no_codes
 from tastemaker.catalogue.tables import as_items
 from tastemaker.clickstream.follow import Asked, Follower
 from tastemaker.clickstream.ranker import StreamRecipe
@@ -138,7 +139,7 @@ def test_new_items_are_answered_and_the_others_keep_what_is_known(follower: Foll
     follower.follow(events(walks(2.0)))
     added = [f"i{code}" for code in range(ITEMS, ITEMS + 5000)]
     new = {ITEMS + place: Item(item_id, "New", categories=("c1",)) for place, item_id in enumerate(added)}
-    follower.describe(attributes().changed(added, new))
+    follower.describe(attributes().changed(added, new, no_codes()))
     assert first(follower, asked(7, now=7200.0)) == 8
     follower.follow(events([(f"w{n}", item, 7200.0 + n) for n in range(40) for item in (7, ITEMS + 4999)]))
     assert ITEMS + 4999 in follower.answer(asked(7, now=7240.0), 5)[0]

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from tastemaker.features.content import ContentProjection, unit, word_counts
+from tastemaker.features.content import unit, word_counts
 from tastemaker.features.kin import Kin, Relations
 from tastemaker.lake import ITEM_SCHEMA
 
@@ -20,9 +22,8 @@ def films(**titles: str) -> pa.Table:
 def relations() -> Relations:
     """Every word is a direction; of film e nothing is known but its words."""
     directions = np.eye(WORDS, dtype=np.float32)
-    projection = ContentProjection(np.ones(WORDS, np.float32), directions)
     content = unit(np.asarray(word_counts(films(**FILMS), WORDS).toarray(), dtype=np.float32))
-    return Relations(projection, content, np.array([1, 1, 1, 1, 0], np.float32))
+    return Relations(np.ones(WORDS, np.float32), directions, content, np.array([[1], [1], [1], [1], [0]], np.float32))
 
 
 def test_kin_are_about_the_same_and_known(relations: Relations) -> None:
@@ -50,6 +51,6 @@ def test_neighbours_are_the_kin_and_what_they_are_near_to() -> None:
 
 
 def test_a_small_catalogue_lends_what_it_has(relations: Relations) -> None:
-    alone = Relations(relations.projection, relations.content[:1], relations.standing[:1])
+    alone = replace(relations, content=relations.content[:1], factors=relations.factors[:1])
     assert alone.kin(films(new="space")).codes.tolist() == [[0]]
     assert alone.kin(films()).codes.shape == (0, 1)

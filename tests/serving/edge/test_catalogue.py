@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,21 @@ async def test_another_edge_and_one_that_starts_again_know_it_too(
         async with asyncio.timeout(10):
             while "i59" in item_ids(await again.get(SLATE, params={"force_refresh": True})):
                 await asyncio.sleep(0.05)
+
+
+async def test_new_items_come_although_the_files_of_the_bundle_are_gone(
+    ray: FakeRay, bundle_path: Path, tmp_path: Path, redis_url: str
+) -> None:
+    cleared = shutil.copytree(bundle_path, tmp_path / "bundle")
+    async with serving(settings_for(ray.port), cleared, redis_url) as client:
+        shutil.rmtree(cleared)
+        await put(client, {"item_id": "new", "title": "Film", "categories": ["Drama"]})
+        async with Redis.from_url(redis_url) as redis:  # elsewhere
+            await log.items.publish(redis, {"newer": Item("newer", "Film"), "i58": None})
+        async with asyncio.timeout(10):
+            while "i58" in item_ids(await client.get(SLATE, params={"force_refresh": True})):
+                await asyncio.sleep(0.05)
+        assert item_ids(await client.get("/v1/trending", params={"n": 62}))[-2:] == ["new", "newer"]
 
 
 async def test_a_bundle_that_has_the_changes_is_not_changed_by_them(

@@ -86,6 +86,13 @@ def test_a_ban_beats_a_pin(attributes: Attributes) -> None:
     assert found.pins == ((0, 5),)
 
 
+def test_what_is_gone_is_not_pinned_until_it_is_back(attributes: Attributes) -> None:
+    one = declared({"action": "pin", "items": ["i1", "i5"]})
+    without = attributes.changed([], {}, gone=np.array([1], dtype=np.int32))
+    assert in_force(one, without, 0.0).pins == ((0, 5),)
+    assert in_force(one, without.changed([], {}, gone=np.empty(0, dtype=np.int32)), 0.0).pins == ((0, 1), (0, 5))
+
+
 def test_several_pins_for_one_place_take_the_next_free_ones() -> None:
     pins = [(1, 10), (0, 11), (1, 12), (0, 13), (1, 10), (4, 14)]
     assert rules.pinned(pins, NOBODY, [5]).tolist() == [[11, 10, 12, 13, 14]]

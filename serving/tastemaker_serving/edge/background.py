@@ -1,0 +1,40 @@
+"""What the edge does beside its requests. It goes on as long as the edge does, whatever happens to it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
+
+from tenacity import AsyncRetrying, RetryCallState, wait_fixed
+
+AGAIN_S: Final = 5.0
+"""Before work that broke off begins again: what keeps breaking neither burdens anybody nor fills the log."""
+STOP_S: Final = 2.0
+
+log = logging.getLogger(__name__)
+
+Work = Callable[[], Awaitable[None]]
+"""Goes on until it is cancelled, and by itself copes with dependencies that are away."""
+
+
+def begun(work: Mapping[str, Work]) -> list[asyncio.Task[None]]:
+    """All `work` under way, each by its name. What breaks off by a fault is logged, and begun again."""
+    return [asyncio.create_task(_kept_up(name, one), name=name) for name, one in work.items()]
+
+
+async def ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Break off what is under way."""
+    for task in tasks:
+        task.cancel()
+    # A client that is just giving up may swallow the cancellation; nobody waits for it.
+    await asyncio.wait(tasks, timeout=STOP_S)
+
+
+async def _kept_up(name: str, work: Work) -> None:
+    def mourn(broken: RetryCallState) -> None:
+        error = broken.outcome.exception() if broken.outcome else None
+        log.error("the edge goes on without %s for %g s", name, AGAIN_S, exc_info=error)
+
+    await AsyncRetrying(wait=wait_fixed(AGAIN_S), before_sleep=mourn)(work)

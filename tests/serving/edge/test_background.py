@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tastemaker_serving.edge import background
+
+
+async def test_what_breaks_off_is_logged_and_begun_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(background, "AGAIN_S", 0.01)
+    going, attempts = asyncio.Event(), 0
+
+    async def work() -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts < 3:
+            raise KeyError("nobody thought of this")
+        going.set()
+        await asyncio.Event().wait()
+
+    tasks = background.begun({"some work": work})
+    async with asyncio.timeout(10):
+        await going.wait()
+    assert [(record.levelname, record.exc_info is None) for record in caplog.records] == [("ERROR", False)] * 2
+    assert "some work" in caplog.text
+    await background.ended(tasks)
+    assert tasks[0].cancelled()
