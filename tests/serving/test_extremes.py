@@ -7,36 +7,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tastemaker import scenes
 from tastemaker.bundle import Bundle
 from tastemaker.candidates import ALS, CONTENT, ITEM_TO_ITEM, POPULAR, SESSION, TWO_TOWER
-from tastemaker.config import Funnel, Settings
+from tastemaker.config import Funnel
 from tastemaker.features import trail
 from tastemaker.features.profile import profile_width
 from tastemaker.heads import HeadWeights
-from tastemaker.ids import keys_of
 from tastemaker.retrieval import Retrieval, Wanted, item_to_item
 from tastemaker_serving import models, pipeline
 from tastemaker_serving.pipeline import Chosen, Requests, StageClock
 
+from .conftest import FUNNEL, NOW, SCENES, trail_of
+
 ITEMS = 300
-NOW = 1_800_000_000
-SCENES = scenes.load(Settings())
 EVERY = {TWO_TOWER: 0.4, ITEM_TO_ITEM: 0.2, ALS: 0.1, CONTENT: 0.1, POPULAR: 0.1, SESSION: 0.1}
-FUNNEL = Funnel(candidates=100, ranked=40, slate=20)
 
 
 @pytest.fixture(scope="module")
 def retrieval(model_bundle: Bundle) -> Retrieval:
     return models.load_retrieval(model_bundle, FUNNEL.candidates)
-
-
-def trail_of(*items: int) -> trail.Trail:
-    records = np.zeros(len(items), trail.RECORD)
-    records["item"] = keys_of(f"item-{item}" for item in items)
-    records["timestamp"] = NOW - np.arange(len(items), 0, -1)
-    records["preference"] = 1.0
-    return records
 
 
 async def slate_of(

@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from tastemaker.errors import Unavailable
 from tastemaker_serving import freshness
 from tastemaker_serving.freshness import Seen, measure, result_of
 from tastemaker_serving.traffic import Crowd, Place
+
+from .conftest import served_by
 
 
 class FakeEdge:
@@ -54,10 +55,8 @@ class FakeEdge:
 @pytest.fixture
 async def edge() -> AsyncIterator[tuple[FakeEdge, str]]:
     fake = FakeEdge()
-    app = web.Application()
-    app.add_routes([web.get("/v1/users/{user}/recommendations", fake.slate), web.post("/v1/events", fake.event)])
-    async with TestServer(app) as server:
-        yield fake, str(server.make_url("/"))
+    async with served_by(fake) as url:
+        yield fake, url
 
 
 async def test_a_try_takes_until_the_rated_item_is_gone(edge: tuple[FakeEdge, str]) -> None:

@@ -8,18 +8,17 @@ from tastemaker.bundle import Bundle
 from tastemaker.candidates import NAMED, Named, shares_of
 from tastemaker.config import Funnel, Settings
 from tastemaker.errors import Unavailable
-from tastemaker.features import trail
 from tastemaker.features.profile import profile_width
 from tastemaker.features.tower_inputs import KeyIndex
 from tastemaker.heads import HeadWeights
-from tastemaker.ids import keys_of
 from tastemaker_serving import models, pipeline
 from tastemaker_serving.named import named_by
 from tastemaker_serving.pipeline import Chosen, Requests, StageClock, Steps, ToRank
 from tastemaker_serving.stages.rank import Ranked
 from tastemaker_serving.wire import Query
 
-NOW = 1_800_000_000
+from .conftest import NOW, trail_of
+
 FUNNEL = Funnel(candidates=100, ranked=40)
 INDEX = KeyIndex.of([f"item-{code}" for code in range(300)])
 SCENES = scenes.load(Settings())
@@ -46,11 +45,6 @@ def test_without_named_items_there_is_nothing_to_do() -> None:
 
 
 @pytest.fixture(scope="module")
-def personal(model_bundle: Bundle) -> models.Personal:
-    return models.load_personal(model_bundle)
-
-
-@pytest.fixture(scope="module")
 def steps(model_bundle: Bundle) -> Steps:
     retrieval = models.load_retrieval(model_bundle, FUNNEL.candidates)
     return pipeline.local_steps(retrieval, models.load_ranker(model_bundle, HeadWeights()), FUNNEL, SHARES)
@@ -61,8 +55,6 @@ async def chosen_by(
 ) -> Chosen:
     """Slates of users who saw item `seen`; a row of codes is what one names, with falling scores."""
     users = len(rows)
-    records = np.zeros(1, trail.RECORD)
-    records["item"], records["timestamp"], records["preference"] = keys_of([f"item-{seen}"]), NOW - 60, 1.0
     codes = np.full((users, max(len(row or []) for row in rows) or 1), -1, dtype=np.int32)
     for at, row in enumerate(rows):
         codes[at, : len(row or [])] = row or []
@@ -71,7 +63,7 @@ async def chosen_by(
     named = Named(asked, codes, scores, np.full(users, weight, np.float32)) if asked.any() else None
     profiles = np.zeros((users, profile_width(20)), dtype=np.float32)
     nothing = np.empty((users, 0), dtype=np.int32)
-    user_ids, trails = [f"u{row}" for row in range(users)], [records] * users
+    user_ids, trails = [f"u{row}" for row in range(users)], [trail_of(seen)] * users
     requests = Requests(user_ids, trails, profiles, nothing, NOW, [10] * users, ["search"] * users, named=named)
     return await pipeline.recommend(requests, personal, steps, FUNNEL, SCENES, StageClock())
 

@@ -4,22 +4,13 @@ import numpy as np
 import pytest
 
 from tastemaker.bundle import Bundle
-from tastemaker.config import Funnel, Serving, Settings
-from tastemaker.features import trail
+from tastemaker.config import Serving, Settings
 from tastemaker.features.profile import profile_width
-from tastemaker.ids import keys_of
 from tastemaker_serving import offline
 
-NOW = 1_800_000_000
-SETTINGS = Settings(serving=Serving(funnel=Funnel(candidates=100, ranked=40, slate=20)))
+from .conftest import FUNNEL, NOW, trail_of
 
-
-def trail_of(*items: int) -> trail.Trail:
-    records = np.zeros(len(items), trail.RECORD)
-    records["item"] = keys_of(f"item-{item}" for item in items)
-    records["timestamp"] = NOW - np.arange(len(items), 0, -1)
-    records["preference"] = 1.0
-    return records
+SETTINGS = Settings(serving=Serving(funnel=FUNNEL))
 
 
 def test_a_replay_has_a_slate_for_everyone_and_knows_what_came_up(

@@ -8,17 +8,15 @@ import numpy as np
 import pytest
 from redis.asyncio import Redis
 
-from tastemaker import scenes
 from tastemaker.bundle import Bundle
 from tastemaker.candidates import EXPLORE, ITEM_TO_ITEM, POPULAR, SESSION, TWO_TOWER, Candidates
-from tastemaker.config import Funnel, Settings, Sources
+from tastemaker.config import Sources
 from tastemaker.decisions.drops import EXCLUDED, RETRIEVAL, RULES
 from tastemaker.errors import Unavailable
 from tastemaker.exploration import exploring
 from tastemaker.features import trail
 from tastemaker.features.profile import profile_width
 from tastemaker.heads import HeadWeights
-from tastemaker.ids import keys_of
 from tastemaker.preferences import Preferences
 from tastemaker.retrieval import Wanted, sources
 from tastemaker.scenes import Explore, Scene, Scenes
@@ -31,9 +29,8 @@ from tastemaker_serving.stages.lives import everything
 from tastemaker_serving.stages.rank import Ranked
 from tastemaker_serving.stages.sources import Panel
 
-NOW = 1_800_000_000
-SCENES = scenes.load(Settings())
-FUNNEL = Funnel(candidates=100, ranked=40, slate=20)
+from .conftest import FUNNEL, NOW, SCENES, trail_of
+
 SHARES = {
     "home": {TWO_TOWER: 0.5, ITEM_TO_ITEM: 0.35, POPULAR: 0.1},
     "ruled": {TWO_TOWER: 0.5, ITEM_TO_ITEM: 0.35, POPULAR: 0.1},
@@ -48,14 +45,6 @@ def declared(name: str, **fields: Any) -> Scenes:
     return Scenes({**SCENES.by_name, name: Scene.model_validate(home | fields)})
 
 
-def trail_of(*items: int) -> trail.Trail:
-    records = np.zeros(len(items), trail.RECORD)
-    records["item"] = keys_of(f"item-{item}" for item in items)
-    records["timestamp"] = NOW - np.arange(len(items), 0, -1)
-    records["preference"] = 1.0
-    return records
-
-
 def requests(
     *trails: trail.Trail, excluded: int = -1, n: int = 10, of: Sequence[str] = (), traced: bool = False
 ) -> Requests:
@@ -63,11 +52,6 @@ def requests(
     profiles = np.zeros((len(users), profile_width(20)), dtype=np.float32)
     refused = np.full((len(users), 1), excluded, dtype=np.int32)
     return Requests(users, trails, profiles, refused, NOW, [n] * len(users), of or ["home"] * len(users), traced=traced)
-
-
-@pytest.fixture(scope="module")
-def personal(model_bundle: Bundle) -> models.Personal:
-    return models.load_personal(model_bundle)
 
 
 @pytest.fixture(scope="module")

@@ -22,10 +22,9 @@ from tastemaker.bundle import Bundle
 from tastemaker_serving import wire
 from tastemaker_serving.pipeline import StageClock
 
-from .edge.conftest import FakeRay, on_a_port, serving, settings_for, standing_in
+from .edge.conftest import SLATE, FakeRay, on_a_port, serving, settings_for, standing_in
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
-SLATE = "/v1/users/7/recommendations"
 
 
 @pytest.fixture

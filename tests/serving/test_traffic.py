@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 import pyarrow as pa
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from tastemaker import columns
 from tastemaker_serving.traffic import Crowd, appeal_of
+
+from .conftest import served_by
 
 
 class FakeEdge:
@@ -38,10 +39,8 @@ class FakeEdge:
 @pytest.fixture
 async def edge() -> AsyncIterator[tuple[FakeEdge, str]]:
     fake = FakeEdge()
-    app = web.Application()
-    app.add_routes([web.get("/v1/users/{user}/recommendations", fake.slate), web.post("/v1/events", fake.event)])
-    async with TestServer(app) as server:
-        yield fake, str(server.make_url("/"))
+    async with served_by(fake) as url:
+        yield fake, url
 
 
 def test_appeal_is_the_share_of_items_that_fewer_users_took_to() -> None:

@@ -14,14 +14,20 @@ import httpx
 import numpy as np
 import pytest
 import uvicorn
+from redis import Redis
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tastemaker import config
 from tastemaker.decisions.record import Trace
+from tastemaker.features import trail
+from tastemaker.ids import key_of
 from tastemaker_serving import wire
 from tastemaker_serving.edge.app import create_app
 from tastemaker_serving.edge.protocol import Protocol
 from tastemaker_serving.edge.shelf import Shelf, load
+
+SLATE = "/v1/users/7/recommendations"
+EVENT = {"user_id": "7", "item_id": "i59", "event_type": "like"}
 
 
 class FakeRay:
@@ -170,3 +176,17 @@ async def alone(bundle_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """An edge with neither Redis nor Ray."""
     async with serving(settings_for(free_port()), bundle_path, f"redis://127.0.0.1:{free_port()}") as client:
         yield client
+
+
+def item_ids(answer: httpx.Response) -> list[str]:
+    """The items of a slate or list, best first."""
+    assert answer.status_code == 200, answer.text
+    return [item["item_id"] for item in answer.json()["items"]]
+
+
+def watch(redis_url: str, user_id: str, item_id: str, preference: float = 1.0) -> None:
+    """What the ingest worker does with an event."""
+    record = np.array([(key_of(item_id), int(time.time()), preference)], trail.RECORD)
+    with Redis.from_url(redis_url) as redis:
+        redis.append(trail.trail_key(user_id), trail.encode(record))
+        redis.incr(trail.epoch_key(user_id))

@@ -13,14 +13,7 @@ from redis.asyncio import Redis
 from tastemaker.catalogue import log
 from tastemaker.types import Item
 
-from .conftest import FakeRay, free_port, serving, settings_for
-
-SLATE = "/v1/users/7/recommendations"
-
-
-def item_ids(answer: httpx.Response) -> list[str]:
-    assert answer.status_code == 200, answer.text
-    return [item["item_id"] for item in answer.json()["items"]]
+from .conftest import SLATE, FakeRay, free_port, item_ids, serving, settings_for
 
 
 async def change(client: httpx.AsyncClient, method: str, path: str, **body: Any) -> httpx.Response:

@@ -12,9 +12,7 @@ from redis import Redis
 from tastemaker.config import Settings
 from tastemaker.decisions.sampling import Decisions, Shares
 
-from .conftest import FakeRay, free_port, serving, settings_for
-
-SLATE = "/v1/users/7/recommendations"
+from .conftest import SLATE, FakeRay, free_port, serving, settings_for
 
 
 def logging_all(ray_port: int, decisions: Decisions, **edge: Any) -> Settings:
