@@ -45,7 +45,8 @@ class Gate:
     """The keys that are known, and the rates of their holders.
 
     Known are `edge.api_key` (scope admin), those of `edge.keys_file`, and those in Redis as of the last look. As long
-    as there is none at all, everyone may do everything: that is a laptop.
+    as there is none at all, everyone may do everything: that is a laptop. Before the first look nobody knows whether
+    there is none, so whoever needs a key and shows none that is known is asked to wait.
 
     Raises:
         InvalidInput: `edge.keys_file` cannot be read.
@@ -57,6 +58,7 @@ class Gate:
         self._limiter = RateLimiter()
         self._of_settings = _of_settings(settings)
         self._by_digest = _by_digest(self._of_settings)
+        self._has_looked = False
 
     def admit(self, authorization: str | None, scope: Scope) -> None:
         """Let a caller do what needs `scope`, by their `Authorization` header.
@@ -64,10 +66,18 @@ class Gate:
         Raises:
             Unauthorized: they show no key, or none that is known, where one is needed.
             Forbidden: their key has other scopes.
+            Unavailable: whether they may do it depends on the keys in Redis, which did not answer yet.
             TooManyRequests: they ask more often than they may.
         """
+        key = self.check(authorization, scope)
+        self._count(key)
+
+    def check(self, authorization: str | None, scope: Scope) -> Key | None:
+        """As `admit`, for one who is admitted already: this is no other request. Returns the key that is shown."""
         key = self._key_of(authorization)
         if key is None:
+            if not self._has_looked and self._depends_on_redis(authorization, scope):
+                raise Unavailable("Redis has not said yet which API keys there are", "Try again in a moment")
             if not self._is_open(scope):
                 raise _unauthorized(authorization)
         elif not key.allows(scope) and not self._is_open(scope):
@@ -75,7 +85,7 @@ class Gate:
                 f"key {key.key_id} has the scopes {', '.join(key.scopes)}; this call needs {scope}",
                 f"Use a key of `tastemaker keys create --scope {scope}`",
             )
-        self._count(key)
+        return key
 
     async def refresh(self, redis: Redis, breaker: Breaker) -> None:
         """Look at the keys in Redis once. Raises `Unavailable` when it does not answer; all stays as it was."""
@@ -86,6 +96,7 @@ class Gate:
             log.warning("the API keys in Redis cannot be read and stay as they were: %s", error)
             return
         self._by_digest = _by_digest([*self._of_settings, *found])
+        self._has_looked = True
 
     async def keep_current(self, redis: Redis, breaker: Breaker) -> None:
         """Look again and again, until cancelled."""
@@ -106,6 +117,12 @@ class Gate:
             return None
         key = self._by_digest.get(keys.digest(secret))
         return None if key is None or key.revoked_at is not None else key
+
+    def _depends_on_redis(self, authorization: str | None, scope: Scope) -> bool:
+        """Whether a caller without a known key might be let in once the keys in Redis are known."""
+        if scope == "read" and self._settings.open_reads:
+            return False
+        return bool(authorization) or self._is_open(scope)
 
     def _is_open(self, scope: Scope) -> bool:
         if scope == "read":

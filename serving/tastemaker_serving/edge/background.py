@@ -11,7 +11,9 @@ from tenacity import AsyncRetrying, RetryCallState, wait_fixed
 
 AGAIN_S: Final = 5.0
 """Before work that broke off begins again: what keeps breaking neither burdens anybody nor fills the log."""
-STOP_S: Final = 2.0
+STOPS: Final = 20
+STOP_S: Final = 0.1
+"""Work that is told to end so often, and so long apart, is left to itself."""
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +27,14 @@ def begun(work: Mapping[str, Work]) -> list[asyncio.Task[None]]:
 
 
 async def ended(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Break off what is under way."""
-    for task in tasks:
-        task.cancel()
-    # A client that is just giving up may swallow the cancellation; nobody waits for it.
-    await asyncio.wait(tasks, timeout=STOP_S)
+    """Break off what is under way; a client that is just connecting may swallow the cancellation, and hears it again."""
+    under_way = set(tasks)
+    for _ in range(STOPS):
+        for task in under_way:
+            task.cancel()
+        _, under_way = await asyncio.wait(under_way, timeout=STOP_S)
+        if not under_way:
+            return
 
 
 async def _kept_up(name: str, work: Work) -> None:

@@ -24,6 +24,8 @@ class Breaker:
         name: of the dependency, for messages.
         probe: a cheap call that raises while the dependency is away.
         failures: exceptions that count as the dependency's failure; callers see them as `Unavailable`.
+        refusals: those of them by which it does answer, and says no: callers see them as `Unavailable`, too, but it is
+            not away.
     """
 
     def __init__(
@@ -32,12 +34,14 @@ class Breaker:
         probe: Callable[[], Awaitable[object]],
         failures: tuple[type[BaseException], ...],
         *,
+        refusals: tuple[type[BaseException], ...] = (),
         threshold: int = THRESHOLD,
         pause_s: float = PAUSE_S,
     ) -> None:
         self.name = name
         self.probe = probe
         self._failures = failures
+        self._refusals = refusals
         self._threshold = threshold
         self._pause_s = pause_s
         self._failed = 0
@@ -61,6 +65,9 @@ class Breaker:
     ) -> None:
         if error is None:
             self._failed = 0
+        elif isinstance(error, self._refusals):
+            self._failed = 0
+            raise self._unavailable(f"refuses this: {error!s:.200}") from error
         elif isinstance(error, self._failures):
             self._failed += 1
             if self._failed >= self._threshold and not self.is_open:

@@ -13,6 +13,7 @@ import random
 from collections.abc import Coroutine
 from contextlib import suppress
 from time import perf_counter
+from typing import NamedTuple
 
 import msgspec
 from aiohttp import ClientSession
@@ -37,6 +38,13 @@ MOST_COPIES = 64
 """Shadow copies under way at once: a new colour that hangs must not fill the edge."""
 
 log = logging.getLogger(__name__)
+
+
+class Endpoint(NamedTuple):
+    """A colour's name, and the client that asks it."""
+
+    colour: str
+    recommender: Recommender
 
 
 class Colours:
@@ -99,14 +107,16 @@ class Colours:
         """
         routing = self._routed()
         target = routes.target_of(routing, query.user_id or query.request_id)
+        # Both are looked up now: by the time that one has failed, another routing may have neither.
+        asked, stable = self._endpoint(target), self._endpoint(routing.stable)
         self._shadow(routing, structs.replace(query, traced=False) if query.traced else query)
         if target is routing.stable:
-            return await self._measured(target, query, deadline)
+            return await self._measured(stable, query, deadline)
         now = asyncio.get_running_loop().time()
         try:
-            return await self._measured(target, query, now + (deadline - now) * NEWCOMERS_PART)
+            return await self._measured(asked, query, now + (deadline - now) * NEWCOMERS_PART)
         except (Unavailable, TimeoutError):
-            return await self._measured(routing.stable, query, deadline)
+            return await self._measured(stable, query, deadline)
 
     async def keep_following(self, redis: Redis, breaker: Breaker) -> None:
         """Follow the document in Redis until cancelled."""
@@ -133,16 +143,20 @@ class Colours:
             raise Unavailable("no model is deployed yet", "Import data and train one; see `tastemaker train --help`")
         return self.routing
 
-    async def _measured(self, target: Target, query: wire.Query, deadline: float) -> Answer:
+    def _endpoint(self, target: Target) -> Endpoint:
+        """Where a colour of the routing as of now is asked; its client outlives whoever waits for it."""
+        return Endpoint(target.colour, self._recommenders[target.url])
+
+    async def _measured(self, asked: Endpoint, query: wire.Query, deadline: float) -> Answer:
         started = perf_counter()
         try:
             async with asyncio.timeout_at(deadline):
-                answer = await self._recommenders[target.url].ask(query)
+                answer = await asked.recommender.ask(query)
         except (Unavailable, TimeoutError):
-            self.meter.asked(target.colour, perf_counter() - started, "error")
+            self.meter.asked(asked.colour, perf_counter() - started, "error")
             raise
         outcome: Outcome = "ok" if answer.slate.served_from == "ranked" else "fallback"
-        self.meter.asked(target.colour, perf_counter() - started, outcome)
+        self.meter.asked(asked.colour, perf_counter() - started, outcome)
         return answer
 
     def _shadow(self, routing: Routing, query: wire.Query) -> None:
@@ -150,11 +164,11 @@ class Colours:
         if routing.candidate is None or len(self._background) >= MOST_COPIES:
             return
         if random.random() * 100 < routing.shadow:
-            self._later(self._copy(routing.candidate, query))
+            self._later(self._copy(self._endpoint(routing.candidate), query))
 
-    async def _copy(self, target: Target, query: wire.Query) -> None:
+    async def _copy(self, asked: Endpoint, query: wire.Query) -> None:
         with suppress(Unavailable, TimeoutError):
-            await self._measured(target, query, asyncio.get_running_loop().time() + self._timeout_s)
+            await self._measured(asked, query, asyncio.get_running_loop().time() + self._timeout_s)
 
     def _later(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -55,7 +55,7 @@ TOO_LARGE = Refusal(
 )
 NOT_JSON = Refusal("the body is not JSON", "Content-Type is 'text/plain'", "Send `Content-Type: application/json`")
 AWAY = Refusal(
-    "a dependency does not answer; `Retry-After` says when to try again",
+    "a dependency does not answer, or has not said yet which API keys there are; `Retry-After` says when to try again",
     "Redis does not answer",
     "Try again in a moment",
 )

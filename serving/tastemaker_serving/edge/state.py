@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from tastemaker.config import Settings
 from tastemaker.errors import Unavailable
@@ -181,7 +181,10 @@ async def _closed(edge: Edge) -> None:
 
 
 def _redis_breaker(name: str, redis: Redis) -> Breaker:
-    return Breaker(name, lambda: cast("Awaitable[bool]", redis.ping()), (RedisError, OSError))
+    """What Redis answers with an error, such as a write that it has no memory for, says nothing of the next read."""
+    return Breaker(
+        name, lambda: cast("Awaitable[bool]", redis.ping()), (RedisError, OSError), refusals=(ResponseError,)
+    )
 
 
 def _alone(settings: Settings, shelf: Shelf) -> Routing:

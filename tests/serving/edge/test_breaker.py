@@ -54,6 +54,16 @@ async def test_other_errors_pass_and_do_not_count() -> None:
     assert not breaker.is_open
 
 
+async def test_a_dependency_that_says_no_is_not_away() -> None:
+    breaker = Breaker("Redis", Dependency().probe, (OSError,), refusals=(PermissionError,), threshold=2)
+    fail(breaker, 1)
+    for _ in range(5):
+        with pytest.raises(Unavailable, match="Redis refuses this: full"), breaker:
+            raise PermissionError("full")
+    fail(breaker, 1)
+    assert not breaker.is_open, "it answered in between"
+
+
 async def test_closing_stops_the_probe() -> None:
     dependency = Dependency()
     breaker = Breaker("Redis", dependency.probe, (OSError,), threshold=1, pause_s=0.01)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from redis import Redis
 
 from tastemaker.rollout import meter, routing
 from tastemaker.rollout.routing import Routing, Target
+from tastemaker_serving import wire
+from tastemaker_serving.edge.app import create_app
 
 from .conftest import FakeRay, free_port, serving, settings_for
 
@@ -141,3 +144,38 @@ async def test_a_routing_that_cannot_be_read_changes_nothing(
         redis.set(routing.KEY, b"{}")
     await eventually(lambda: "cannot be read" in caplog.text)
     assert set((await slates(client)).values()) == {"model-1"}
+
+
+async def test_a_promotion_while_the_newcomer_fails_costs_no_slate(
+    ray: FakeRay, newcomer: FakeRay, bundle_path: Path, redis_url: str
+) -> None:
+    newcomer.healthy = False
+    blue, green = target(ray, "blue"), target(newcomer, "green")
+    app = create_app(settings_for(ray.port), bundle_path, redis_url, "model-1")
+    async with app.router.lifespan_context(app):
+        colours = app.state.edge.colours
+        colours.follow(Routing(blue, green, weight=100, shadow=100))
+        query = wire.Query("r", "7", "home", None, 5)
+        deadline = asyncio.get_running_loop().time() + 5
+        asked = asyncio.create_task(colours.ask(query, deadline))
+        await asyncio.sleep(0)
+        colours.follow(Routing(green))
+        assert (await asked).model_version == "model-1", "the one that was stable when it was asked"
+
+
+async def test_a_shadow_copy_outlives_the_end_of_its_colour(
+    ray: FakeRay, newcomer: FakeRay, bundle_path: Path, redis_url: str
+) -> None:
+    app = create_app(settings_for(ray.port), bundle_path, redis_url, "model-1")
+    failed: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
+    async with app.router.lifespan_context(app):
+        colours = app.state.edge.colours
+        colours.follow(Routing(target(ray, "blue"), target(newcomer, "green"), shadow=100))
+        deadline = asyncio.get_running_loop().time() + 5
+        asked = asyncio.create_task(colours.ask(wire.Query("r", "7", "home", None, 5), deadline))
+        asyncio.get_running_loop().call_soon(colours.follow, Routing(target(ray, "blue")))
+        await asked
+        await eventually(lambda: bool(newcomer.batches))
+    gc.collect()
+    assert not failed
