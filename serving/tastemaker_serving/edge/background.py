@@ -27,7 +27,7 @@ def begun(work: Mapping[str, Work]) -> list[asyncio.Task[None]]:
 
 
 async def ended(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Break off what is under way; a client that is just connecting may swallow the cancellation, and hears it again."""
+    """Break off what is under way. A client that is just connecting may swallow the cancellation: it hears it again."""
     under_way = set(tasks)
     for _ in range(STOPS):
         for task in under_way:

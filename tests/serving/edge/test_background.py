@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -26,5 +27,20 @@ async def test_what_breaks_off_is_logged_and_begun_again(
         await going.wait()
     assert [(record.levelname, record.exc_info is None) for record in caplog.records] == [("ERROR", False)] * 2
     assert "some work" in caplog.text
+    await background.ended(tasks)
+    assert tasks[0].cancelled()
+
+
+async def test_work_that_swallows_its_cancellation_is_cancelled_again() -> None:
+    going = asyncio.Event()
+
+    async def work() -> None:
+        with suppress(asyncio.CancelledError):
+            going.set()
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    tasks = background.begun({"some work": work})
+    await going.wait()
     await background.ended(tasks)
     assert tasks[0].cancelled()
