@@ -14,7 +14,7 @@ from tastemaker.config import Settings
 from tastemaker.features import vocabulary
 from tastemaker.features.store import Features
 from tastemaker.lake import Lake
-from tastemaker_training import user_sample
+from tastemaker_training import sufficiency, user_sample
 from tastemaker_training.dataset import category_matrix, profiles_at
 from tastemaker_training.features import build as batch_features
 from tastemaker_training.interactions import Floats, Interactions, Split, from_lake, split_by_time
@@ -43,12 +43,18 @@ class Data:
 
 
 def read(settings: Settings, recipe: Recipe, narrator: Narrator) -> Data:
-    """Events, catalogue and features, split in time."""
+    """Events, catalogue and features, split in time.
+
+    Raises:
+        InvalidInput: there is too little to learn from. NotFound: the lake has no events or no catalogue.
+    """
     lake = Lake(settings.lake)
     with narrator.step("Events and catalogue") as tell:
         events, items = user_sample.events(settings), lake.items()
         whole = from_lake(events, items, settings)
         split = split_by_time(whole, recipe.holdout)
+        inner = split_by_time(split.past, recipe.validation)
+        sufficiency.check(events, settings.event_types, split, inner, recipe)
         tell(f"{len(whole.items):,} events of {len(whole.user_ids):,} users with {items.num_rows:,} items")
     with narrator.step("Features in time") as tell:
         batch_features.build(lake, settings)
@@ -61,7 +67,6 @@ def read(settings: Settings, recipe: Recipe, narrator: Narrator) -> Data:
     nobody[0, 0] = 1.0  # the flag of missing features
     times = events[columns.TIMESTAMP]
     window = (times[0].as_py(), times[-1].as_py() + timedelta(microseconds=1))
-    inner = split_by_time(known, recipe.validation)
     profiles = np.concatenate([profiles, nobody])
     countries = _countries(lake.users(), known.user_ids)
     return Data(items, names, category_matrix(items, names), window, split, inner, profiles, countries)

@@ -184,3 +184,9 @@ def test_wrong_input_is_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"user": [1], "article": [2], "timestamp": [3]}), tmp_path / "bare.parquet")
     with pytest.raises(InvalidInput, match="no column for the session"):
         read(tmp_path / "bare.parquet")
+
+
+def test_a_log_without_a_second_click_of_a_session_is_refused(tmp_path: Path) -> None:
+    alone = [(f"u{number}", f"s{number}", number % 7, 1_000.0 * number) for number in range(100)]
+    with pytest.raises(InvalidInput, match="no session has a second article"):
+        clicks.run(write(tmp_path / "alone", alone), "popularity", 0, 60.0, silent)

@@ -38,6 +38,9 @@ def test_lightgcn_names_what_is_missing(tmp_path: Path) -> None:
         lightgcn(tmp_path)
     with pytest.raises(InvalidInput, match="no validation items"):
         lightgcn(tmp_path, train_on_validation=True)
+    lines(tmp_path / "test.txt", "0", "7")
+    with pytest.raises(InvalidInput, match=r"no user of test\.txt has an item"):
+        lightgcn(tmp_path)
 
 
 def test_sequences_test_the_last_item_and_know_the_one_before(tmp_path: Path) -> None:

@@ -104,6 +104,14 @@ def test_without_a_like_there_is_nothing_to_learn(past: Interactions, inner: Spl
         examples(past, inner, profiles_of(past), proposer, replace(RECIPE, liked=2.0))
 
 
+def test_short_histories_are_learnt_from_where_there_are_no_others(past: Interactions, proposer: Proposer) -> None:
+    place = np.arange(len(past.items)) - np.repeat(past.offsets[:-1], np.diff(past.offsets))
+    short = past.where(place < 5)
+    lists = examples(short, split_by_time(short, 0.4), profiles_of(short), proposer, RECIPE)
+    assert len(lists) == 60
+    assert lists.labels.any()
+
+
 def test_each_head_has_its_own_events_and_a_dislike_is_none(
     past: Interactions, inner: Split, proposer: Proposer
 ) -> None:

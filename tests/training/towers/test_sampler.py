@@ -101,3 +101,13 @@ def test_a_frequent_item_is_more_likely_in_the_pool(interactions: Interactions) 
 def test_the_same_seed_draws_the_same(interactions: Interactions) -> None:
     one, other = _sampler(interactions, RECIPE), _sampler(interactions, RECIPE)
     assert torch.equal(one.draw(16).pool, other.draw(16).pool)
+
+
+def test_who_liked_one_item_among_others_is_learnt_from(interactions: Interactions) -> None:
+    place = np.arange(len(interactions.items)) - np.repeat(interactions.offsets[:-1], np.diff(interactions.offsets))
+    once = replace(interactions, preferences=np.where(place == 3, 1.0, 0.2).astype(np.float32))
+    for part in _sampler(once, replace(RECIPE, future_share=1.0)).draw(64).parts:
+        assert part.is_target.all()
+        assert part.targets.shape[1:] == (1, 1)
+        assert np.isin(part.targets.numpy(), interactions.items[place == 3]).all()
+        assert torch.isfinite(part.histories.preference).all()

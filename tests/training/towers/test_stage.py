@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from tastemaker.config import Settings
+from tastemaker.errors import InvalidInput
 from tastemaker_training import recipes
 from tastemaker_training.interactions import Interactions, Split, from_lake, split_by_time
 from tastemaker_training.recipes import TwoTowerRecipe
@@ -83,3 +84,14 @@ def test_it_looks_as_far_ahead_as_the_holdout_reaches(interactions: Interactions
     assert next_event.weight_decay < later.weight_decay
     assert (later.window, later.future_share) == (3, RECIPE.two_tower.future_share)
     assert suited(0.2, most=2).window == 2
+
+
+def test_one_like_of_each_user_is_enough_and_none_is_refused(interactions: Interactions, catalogue: pa.Table) -> None:
+    place = np.arange(len(interactions.items)) - np.repeat(interactions.offsets[:-1], np.diff(interactions.offsets))
+    few = np.where((place == 3) | (place == 13), 1.0, 0.2).astype(np.float32)
+    fitted = towers.fit(replace(interactions, preferences=few), catalogue, _holdout, RECIPE)
+    assert np.isfinite(fitted.vectors).all()
+    for likes, missing in ((place < 0, "two events to learn from"), (place == 3, "held out to validate on")):
+        poor = replace(interactions, preferences=np.where(likes, 1.0, 0.2).astype(np.float32))
+        with pytest.raises(InvalidInput, match=missing):
+            towers.fit(poor, catalogue, _holdout, RECIPE)

@@ -33,7 +33,8 @@ def lightgcn(path: Path, train_on_validation: bool = False) -> Problem:
     """LightGCN's splits (He et al. 2020): Recall@20 and NDCG@20, mean over users.
 
     Raises:
-        NotFound: train.txt or test.txt is missing. InvalidInput: the test has a user that train has not.
+        NotFound: train.txt or test.txt is missing.
+        InvalidInput: the test has a user that train has not, or none with an item.
     """
     if train_on_validation:
         raise InvalidInput("a lightgcn split has no validation items", "Leave --train-on-validation out")
@@ -44,6 +45,8 @@ def lightgcn(path: Path, train_on_validation: bool = False) -> Problem:
         raise InvalidInput(f"{path}: test.txt has user {unknown[0]!r}, who is not in train.txt", "Correct the split")
     codes = _codes([*train.values(), *(items for _, items in test)])
     known = _interactions(list(train.items()), codes, ordered=False)
+    if not any(items for _, items in test):
+        raise InvalidInput(f"{path}: no user of test.txt has an item to be found", "Correct the split")
     relevant = {names[user]: np.unique([codes[item] for item in items]) for user, items in test if items}
     truth = Judgements(np.array(list(relevant), dtype=np.int64), list(relevant.values()))
     return Problem(known, known, bare_catalogue(list(codes)), truth, 20, "recall", leave_share_out)

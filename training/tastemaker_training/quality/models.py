@@ -20,7 +20,7 @@ Fit = Callable[[Interactions], Source]
 Tell = Callable[[str], None]
 
 MODELS = ("popularity", "als", "content", "transition", "graph-filter", "two-tower", "hybrid")
-NEEDS = {"content": "words or categories of items", "transition": "events in time order"}
+NEEDS = {"content": "words or categories of items", "transition": "two events of a user in time order to learn from"}
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from tastemaker_training.recipes import Recipe
 from tastemaker_training.towers.two_tower import ServedUserTower
 
 SHORTEST_HISTORY = 5
-"""Events that a user must have before a list is made."""
+"""Events that a user must have before a list is made, wherever somebody has as many and goes on to like an item."""
 MOST_LISTS = 20_000
 """Lists beyond this are left out at random: 1,000 candidates each take half a gigabyte together."""
 PASS = 64
@@ -119,7 +119,11 @@ def _moments(past: Interactions, inner: Split, recipe: Recipe) -> Moments:
     events = np.concatenate([starts + part * held_out // len(parts) for part in parts])
     users = np.tile(np.arange(len(starts)), len(parts))
     ends = past.offsets[1:][users]
-    worth = (np.tile(held_out, len(parts)) > 0) & (events - past.offsets[users] >= SHORTEST_HISTORY)
+    asked, history = np.tile(held_out, len(parts)) > 0, events - past.offsets[users]
+    likes = np.concatenate([[0], np.cumsum(past.preferences >= recipe.liked)])
+    worth = asked & (history >= SHORTEST_HISTORY)
+    if not (likes[ends] > likes[events])[worth].any():  # histories are short here
+        worth = asked & (history > 0)
     chosen = np.flatnonzero(worth)
     if len(chosen) > MOST_LISTS:
         chosen = np.sort(np.random.default_rng(recipe.seed).choice(chosen, MOST_LISTS, replace=False))

@@ -14,6 +14,7 @@ import torch
 from tastemaker.features.tower_inputs import SECONDS_PER_DAY, user_buckets
 from tastemaker_training.interactions import Floats, Interactions, Ints
 from tastemaker_training.recipes import TwoTowerRecipe
+from tastemaker_training.sufficiency import learnable
 from tastemaker_training.towers.two_tower import Batch, Histories, Part
 
 Bools = npt.NDArray[np.bool_]
@@ -58,7 +59,7 @@ class Sampler:
         self._ends = np.cumsum(count)  # of each user's likes among all
         self._starts = self._ends - count
         # Heavy users are drawn more often, but by the square root of their likes.
-        chance = np.where(count >= 2, np.sqrt(count), 0.0)
+        chance = np.where(learnable(data, self.liked), np.sqrt(count), 0.0)
         chance /= chance.sum()
         self._chance = np.cumsum(chance)
         share = (chance / np.maximum(count, 1))[users]

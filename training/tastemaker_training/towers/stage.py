@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from tastemaker.errors import InvalidInput
 from tastemaker_training.checkpoints import Storage
 from tastemaker_training.cluster import Run
 from tastemaker_training.curves import Curve
@@ -21,6 +22,7 @@ from tastemaker_training.evaluation.metrics import Judgements, judgements
 from tastemaker_training.interactions import Floats, Interactions, Ints, Split
 from tastemaker_training.job import Job
 from tastemaker_training.recipes import Recipe, TwoTowerRecipe
+from tastemaker_training.sufficiency import lack, learnable
 from tastemaker_training.towers import loop, worker
 from tastemaker_training.towers.inputs import item_inputs
 from tastemaker_training.towers.loop import Stage, State, Task, Validation
@@ -105,7 +107,17 @@ def tower_task(data: Data, recipe: Recipe) -> Task:
 def _task(
     items: pa.Table, categories: Floats, profiles: Floats, known: Interactions, inner: Split, recipe: Recipe
 ) -> Task:
-    """The task for a catalogue with `categories` (N, G) and profiles (E + 1, P) of the events of `known`."""
+    """The task for a catalogue with `categories` (N, G) and profiles (E + 1, P) of the events of `known`.
+
+    Raises:
+        InvalidInput: there is too little to learn from.
+    """
+    missing = lack(inner, recipe.liked)
+    if missing:
+        raise InvalidInput(
+            f"the two-tower model has too little to learn from: {missing}",
+            "Give longer histories, or use a model that does without: popularity, als, graph-filter",
+        )
     settings, past = suited(recipe.two_tower, known, inner), inner.past
     steps = _steps(past, recipe.liked, settings)
     refresh_steps = max(1, round(steps * settings.refresh_share))
@@ -175,8 +187,8 @@ def _steps(past: Interactions, liked: float, recipe: TwoTowerRecipe) -> int:
     """Steps in which each like ends a moment, or is left out, `recipe.passes` times."""
     likes = past.preferences >= liked
     counts = np.bincount(past.users[likes], minlength=len(past.user_ids))
-    asked = np.minimum(counts[counts >= 2], recipe.moments if past.ordered else recipe.targets)
-    each = float(asked.mean()) if len(asked) else 1.0  # of a user in a step
+    asked = np.minimum(counts[learnable(past, liked)], recipe.moments if past.ordered else recipe.targets)
+    each = float(asked.mean())  # of a user in a step
     return min(recipe.steps, math.ceil(recipe.passes * int(counts.sum()) / (recipe.batch * each)))
 
 
