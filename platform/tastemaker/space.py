@@ -42,6 +42,17 @@ class Space:
             there = faiss.SearchParameters(sel=faiss.IDSelectorNot(faiss.IDSelectorBatch(indexed)))  # type: ignore[call-arg]
         return Space(torch.from_numpy(vectors), self.index, gone, there)
 
+    def rewrite(self, codes: Codes, vectors: Floats) -> None:
+        """Let the index find the rows `codes` (M,), as far as it has them, by other `vectors` (M, D).
+
+        Whoever searches meanwhile may find such a row by either. The index must be a `flat_index`.
+        """
+        index = self.index
+        assert isinstance(index, faiss.IndexFlatCodes)
+        rows = faiss.rev_swig_ptr(index.codes.data(), index.codes.size()).reshape(index.ntotal, index.code_size)
+        indexed = codes < index.ntotal
+        rows[codes[indexed]] = index.sa_encode(vectors[indexed])
+
 
 @dataclass(frozen=True)
 class Search:

@@ -27,12 +27,12 @@ from tastemaker.exploration import exploring
 from tastemaker.features import trail
 from tastemaker.popular import Person
 from tastemaker.preferences import Preferences
-from tastemaker.retrieval import Wanted
+from tastemaker.retrieval import Source, Wanted
 from tastemaker_serving import hops, models, pipeline, wire
 from tastemaker_serving.grown import GrownPersonal, GrownRanking, GrownRetrieval
 from tastemaker_serving.live import Live
 from tastemaker_serving.named import named_by
-from tastemaker_serving.overlay import Overlay, Parcel, Update
+from tastemaker_serving.overlay import Overlay, Parcel, Roster, Update
 from tastemaker_serving.pipeline import Chosen, Requests, StageClock, Steps, ToRank
 from tastemaker_serving.readers import Reader
 from tastemaker_serving.replica import Replica
@@ -43,7 +43,7 @@ from tastemaker_serving.stages.newcomers import FEW
 from tastemaker_serving.stages.rank import Ranked, rank
 from tastemaker_serving.stages.reasons import reason
 from tastemaker_serving.stages.rules import PINNED, without
-from tastemaker_serving.stages.sources import Panel
+from tastemaker_serving.stages.sources import Panel, among_first
 from tastemaker_serving.stream import Stream
 from tastemaker_serving.tracing import trace_of
 
@@ -63,8 +63,7 @@ class CandidateGenerator(Replica):
         items = opened.items()
         self._live = Live(redis_url, items[columns.ITEM_ID].to_pylist(), declared)
         self._stream = Stream(settings, redis_url, items, declared)
-        sources = retrieval.sources(self._grown.model) | self._live.sources | {STREAM: self._stream.propose}
-        self._panel = Panel(sources, settings.serving.sources, threads)
+        self._panel = Panel(self._sources(), settings.serving.sources, threads)
         self._shares = {name: shares_of(scene.sources) for name, scene in declared.by_name.items()}
         self._young = Lives.declared(declared).by(lambda: self._grown.model.published)
         self._overlay = Overlay(redis_url, opened, self._adopt)
@@ -83,10 +82,17 @@ class CandidateGenerator(Replica):
         """Answers when the parts are loaded."""
         return True
 
+    def _sources(self) -> dict[int, Source]:
+        """As of one moment: what a source hears of later, the others in the same round could say nothing of."""
+        model = self._grown.model
+        moving = self._live.sources | {STREAM: self._stream.propose}
+        known = {place: among_first(len(model.neighbours), source) for place, source in moving.items()}
+        return retrieval.sources(model) | known
+
     def _adopt(self, update: Update) -> None:
         self._grown.adopt(update)
-        self._panel.follow(retrieval.sources(self._grown.model))
-        self._live.follow(update.index)
+        self._panel.follow(self._sources())
+        self._live.follow(update.roster.index)
         self._stream.adopt(update)
 
 
@@ -142,22 +148,15 @@ class Recommender(Replica):
         self._was_whole = False
         self._funnel, self._scenes = settings.serving.funnel, scenes.load(settings)
         ranks, ping = hops.of_ray(ranker) if ranker else hops.of_kserve(settings, model_version)
-        guarded = hops.guarded(ranks, ping, sizes.ranker.timeout_ms)
+        self._rank = hops.guarded(ranks, ping, sizes.ranker.timeout_ms)
+        self._generator, self._generator_ms = candidate_generator, sizes.candidate_generator.timeout_ms
         self._pings: dict[str, hops.Ping] = {"candidates": candidate_generator.ping.remote, "ranker": ping}
         self._reader = Reader(
             Redis.from_url(redis_url),
             Features(settings, redis_url),
-            len(self._model.vocabulary),
+            len(self._grown.known.model.vocabulary),
             sizes.recommender.timeout_ms / 1e3,
         )
-        self._steps = Steps(
-            generate=lambda asked: self._generate(candidate_generator, asked, sizes.candidate_generator.timeout_ms),
-            rank=lambda asked: guarded(asked, self._overlay.roster),
-        )
-
-    @property
-    def _model(self) -> models.Personal:
-        return self._grown.model
 
     async def __call__(self, request: Request) -> Response:
         """POST `wire.PATH`, or GET `/healthz`."""
@@ -186,7 +185,8 @@ class Recommender(Replica):
         for row, query in enumerate(queries):
             if query.history:
                 trails[row] = np.concatenate([trails[row], trail.of_items(query.history, now)])
-        excluded = self._codes([query.exclude for query in queries])
+        model, roster = self._grown.known  # for the whole batch: the catalogue may change meanwhile
+        excluded = _codes(model, [query.exclude for query in queries])
         requests = Requests(
             user_ids,
             trails,
@@ -198,27 +198,32 @@ class Recommender(Replica):
             people=people,
             said=said,
             traced=any(query.traced for query in queries),
-            named=named_by(queries, self._model.index, self._scenes),
-            shown=shown_by(queries, self._model.index),
+            named=named_by(queries, model.index, self._scenes),
+            shown=shown_by(queries, model.index),
             exploring=exploring(
                 [self._scenes.or_home(query.scene) for query in queries],
                 [query.n for query in queries],
                 [query.request_id for query in queries],
             ),
         )
-        chosen = await pipeline.recommend(requests, self._model, self._steps, self._funnel, self._scenes, clock)
+        steps = Steps(
+            generate=lambda asked: self._generate(asked, roster), rank=lambda asked: self._rank(asked, roster)
+        )
+        chosen = await pipeline.recommend(requests, model, steps, self._funnel, self._scenes, clock)
         degraded = unread + unheard + chosen.degraded
         with clock.stage("answer"):
-            slates = [self._slate(chosen, row, query, requests, degraded) for row, query in enumerate(queries)]
+            slates = [self._slate(model, chosen, row, query, requests, degraded) for row, query in enumerate(queries)]
         telemetry.batch("recommend", (query.traceparent for query in queries), clock.began, clock.stage_ms)
         return wire.Batch(self._version, slates, clock.stage_ms, degraded)
 
-    async def _generate(self, generator: DeploymentHandle[Any], asked: Wanted, budget_ms: float) -> Candidates:
-        parcel = Parcel.of(asked, self._overlay.roster)
-        answer: Parcel[Candidates] = await hops.bounded(generator.remote(parcel), budget_ms)
-        found = answer.unpacked(self._overlay.roster)
+    async def _generate(self, asked: Wanted, roster: Roster) -> Candidates:
+        response = self._generator.remote(Parcel.of(asked, roster))
+        answer: Parcel[Candidates] = await hops.bounded(response, self._generator_ms)
+        found = answer.unpacked(roster)
+        if found.codes is answer.content.codes:  # nothing was translated
+            return found
         # Items unknown here became padding, whose place is at the end.
-        return without(found, found.codes < 0) if len(answer.keys) else found
+        return without(found, found.codes < 0)
 
     async def _introductions(
         self, queries: Sequence[wire.Query], trails: Sequence[trail.Trail]
@@ -247,29 +252,29 @@ class Recommender(Replica):
         healthy = self._was_whole and state["candidates"] == "ok"
         return Response(body, 200 if healthy else 503, media_type="application/json")
 
-    def _codes(self, item_ids: Sequence[Sequence[str]]) -> Codes:
-        codes = np.full((len(item_ids), max(map(len, item_ids), default=0)), -1, dtype=np.int32)
-        for row, names in enumerate(item_ids):
-            codes[row, : len(names)] = self._model.index.find(ids.keys_of(names))
-        return codes
-
     def _slate(
-        self, chosen: Chosen, row: int, query: wire.Query, requests: Requests, degraded: list[str]
+        self,
+        model: models.Personal,
+        chosen: Chosen,
+        row: int,
+        query: wire.Query,
+        requests: Requests,
+        degraded: list[str],
     ) -> wire.RankedSlate:
         codes = [code for code in chosen.codes[row, : query.n].tolist() if code >= 0]
         sources = chosen.source[row, : len(codes)].tolist()
         because = chosen.because[row, : len(codes)].tolist()
         strongest = int(chosen.segment[row])
-        segment = self._model.vocabulary[strongest] if strongest >= 0 else None
+        segment = model.vocabulary[strongest] if strongest >= 0 else None
         trace = None
         if query.traced:
-            trace = trace_of(chosen, requests, row, query, self._model.item_ids, self._funnel.ranked)
+            trace = trace_of(chosen, requests, row, query, model.item_ids, self._funnel.ranked)
         return wire.RankedSlate(
-            item_ids=[self._model.item_ids[code] for code in codes],
+            item_ids=[model.item_ids[code] for code in codes],
             scores=chosen.scores[row, : len(codes)].tolist(),
             sources=[wire.PINNED if source == PINNED else SOURCES[source] for source in sources],
             reasons=[
-                wire.PINNED_REASON if source == PINNED else reason(source, liked, segment, self._model.titles)
+                wire.PINNED_REASON if source == PINNED else reason(source, liked, segment, model.titles)
                 for source, liked in zip(sources, because, strict=True)
             ],
             served_from=chosen.served_from[row],
@@ -278,6 +283,13 @@ class Recommender(Replica):
             propensities=chosen.chances(row, len(codes)),
             trace=trace,
         )
+
+
+def _codes(model: models.Personal, item_ids: Sequence[Sequence[str]]) -> Codes:
+    codes = np.full((len(item_ids), max(map(len, item_ids), default=0)), -1, dtype=np.int32)
+    for row, names in enumerate(item_ids):
+        codes[row, : len(names)] = model.index.find(ids.keys_of(names))
+    return codes
 
 
 def build_app(settings: config.Settings, bundle_path: Path, model_version: str, redis_url: str) -> serve.Application:

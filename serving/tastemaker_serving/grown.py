@@ -6,6 +6,7 @@ M new items, N items of the bundle.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,14 +16,21 @@ from tastemaker.features.content import unit
 from tastemaker.growing import Growing
 from tastemaker.retrieval import Retrieval
 from tastemaker_serving.models import Personal, RankingModel
-from tastemaker_serving.overlay import Update
+from tastemaker_serving.overlay import Roster, Update
+
+
+class Known(NamedTuple):
+    """A model, and who has which code in it. What is worked out with one is worked out with the other."""
+
+    model: Personal
+    roster: Roster
 
 
 class GrownPersonal:
-    """`model` is up to date with the last update."""
+    """`known` is up to date with the last update."""
 
     def __init__(self, model: Personal) -> None:
-        self.model = model
+        self.known = Known(model, Roster(len(model.item_ids), model.index))
         self._bundled = len(model.item_ids)
         self._vectors = Growing(model.unit_vectors.numpy())
         self._neighbours = Growing(model.neighbours)
@@ -31,7 +39,7 @@ class GrownPersonal:
 
     def adopt(self, update: Update) -> None:
         """Put an update in its place."""
-        model = self.model
+        model = self.known.model
         if update.kin is not None:
             bundled = slice(self._bundled)
             self._vectors.put(update.codes, unit(update.kin.mean(self._vectors.rows[bundled])))
@@ -44,7 +52,7 @@ class GrownPersonal:
         for code, item in update.items.items():
             titles[code] = item.title
         attributes = model.attributes.changed(update.added, update.items, update.gone)
-        self.model = replace(
+        model = replace(
             model,
             item_ids=[*model.item_ids, *update.added],
             titles=titles,
@@ -55,6 +63,7 @@ class GrownPersonal:
             neighbour_weights=self._weights.rows,
             stand_ins=self._stand_ins.rows,
         )
+        self.known = Known(model, update.roster)
 
 
 class GrownRetrieval:
@@ -76,13 +85,14 @@ class GrownRetrieval:
         if kin is not None:
             self._vectors.put(update.codes, kin.mean(self._vectors.rows[bundled]))
             self._als.put(update.codes, kin.mean(self._als.rows[bundled]))
-            self._content.put(update.codes, kin.content)
             codes, weights = kin.neighbours(self._neighbours.rows[bundled], self._weights.rows[bundled])
             self._neighbours.put(update.codes, codes)
             self._weights.put(update.codes, weights)
         if update.items:
-            moments = [published_of(item) for item in update.items.values()]
-            self._published.put(np.fromiter(update.items, dtype=np.int64), np.array(moments))
+            codes, content = np.fromiter(update.items, dtype=np.int32), update.content()
+            self._content.put(codes, content)
+            model.content.rewrite(codes, content)
+            self._published.put(codes, np.array([published_of(item) for item in update.items.values()]))
         self.model = replace(
             model,
             two_tower=model.two_tower.grown(self._vectors.rows, update.gone),

@@ -133,5 +133,7 @@ class Live:
                 if not away:
                     log.warning("%s: Redis does not answer, the last reading holds: %s", reading.__name__, error)
                 away = True
+            except Exception:
+                log.exception("%s failed, the last reading holds", reading.__name__)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopped.wait(), pause_s)

@@ -15,7 +15,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, singledispatch
+from functools import partial, singledispatch
 from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
@@ -28,8 +28,9 @@ from tastemaker.candidates import Candidates, Codes
 from tastemaker.catalogue.log import ItemChange
 from tastemaker.catalogue.log import items as item_log
 from tastemaker.catalogue.tables import ITEM_SCHEMA
+from tastemaker.changes.log import Change
 from tastemaker.changes.tables import to_arrow, version_of
-from tastemaker.features.kin import Kin, Relations
+from tastemaker.features.kin import Floats, Kin, Relations
 from tastemaker.features.tower_inputs import KeyIndex
 from tastemaker.ids import Keys, keys_of
 from tastemaker.retrieval import Wanted
@@ -56,6 +57,8 @@ class Roster:
 
     def recode(self, codes: Codes, keys: Keys) -> Codes:
         """The own codes of codes that came with `keys`; -1 for items that are unknown here."""
+        if not (codes >= self.bundled).any():
+            return codes
         own = np.append(self.index.find(keys), np.int32(-1))
         return np.where(codes < self.bundled, codes, own[np.clip(codes - self.bundled, 0, len(keys))])
 
@@ -74,8 +77,6 @@ class Parcel(Generic[T]):
 
     def unpacked(self, roster: Roster) -> T:
         """The content in the codes of the receiver."""
-        if not len(self.keys):
-            return self.content
         content: T = recoded(self.content, lambda codes: roster.recode(codes, self.keys))
         return content
 
@@ -122,7 +123,8 @@ class Update:
     codes: Codes  # (M,) of those that the bundle has no rows of
     kin: Kin | None  # of the same, None for M = 0
     gone: Codes  # (G,) all that are in no slate, ascending
-    index: KeyIndex  # of all items that have codes now
+    roster: Roster  # of all items that have codes now
+    content: Callable[[], Floats]  # what the `items` are about, in their order (len(items), C)
 
 
 class Overlay:
@@ -136,7 +138,7 @@ class Overlay:
         self._redis = Redis.from_url(
             redis_url, socket_timeout=SOCKET_TIMEOUT_S, socket_connect_timeout=SOCKET_TIMEOUT_S
         )
-        self._opened = opened
+        self._relations = Relations.of(opened)
         self._adopt = adopt
         items = opened.items()
         self._version = version_of(items)
@@ -144,7 +146,7 @@ class Overlay:
         unavailable = pc.invert(pc.fill_null(items[columns.AVAILABLE], True)).to_numpy()
         self._gone = set(np.flatnonzero(unavailable).tolist())
         if self._gone:
-            self._tell([], {}, np.empty(0, dtype=np.int32), None, self.roster.index)
+            self._tell([], {}, self.roster)
         self._fails = False
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="catalogue", daemon=True)
@@ -173,16 +175,13 @@ class Overlay:
     def _try_to_refresh(self) -> None:
         try:
             self.refresh()
-        except (RedisError, OSError) as error:
+        except Exception as error:
             if not self._fails:
-                log.warning("the changes of the catalogue cannot be read: %s", error)
+                foreseen = isinstance(error, (RedisError, OSError))
+                log.warning("changes of the catalogue are not taken in: %s", error, exc_info=not foreseen)
             self._fails = True
         else:
             self._fails = False
-
-    @cached_property
-    def _relations(self) -> Relations:
-        return Relations.of(self._opened)
 
     def _take_in(self, changes: Sequence[ItemChange]) -> None:
         roster = self.roster
@@ -201,16 +200,19 @@ class Overlay:
             if code >= 0:
                 is_there = change.document is not None and change.document.available
                 (self._gone.discard if is_there else self._gone.add)(code)
-        new = [(code, change) for code, change in zip(codes.tolist(), changes, strict=True) if code >= roster.bundled]
-        new = [(code, change) for code, change in new if change.document is not None]
-        kin = self._relations.kin(to_arrow([change for _, change in new], ITEM_SCHEMA)) if new else None
-        self._tell(added, items, np.array([code for code, _ in new], dtype=np.int32), kin, roster.index)
+        self._tell(added, items, roster)
         self.roster = roster  # after the model, which thus knows every code that the roster gives
 
-    def _tell(
-        self, added: Sequence[str], items: Mapping[int, Item], codes: Codes, kin: Kin | None, index: KeyIndex
-    ) -> None:
-        self._adopt(Update(added, items, codes, kin, np.array(sorted(self._gone), dtype=np.int32), index))
+    def _tell(self, added: Sequence[str], items: Mapping[int, Item], roster: Roster) -> None:
+        new = {code: item for code, item in items.items() if code >= roster.bundled}
+        codes, gone = np.fromiter(new, dtype=np.int32), np.array(sorted(self._gone), dtype=np.int32)
+        kin = self._relations.kin(self._content_of(new)) if new else None
+        self._adopt(Update(added, items, codes, kin, gone, roster, partial(self._content_of, items)))
+
+    def _content_of(self, items: Mapping[int, Item]) -> Floats:
+        return self._relations.content_of(
+            to_arrow([Change(0, item.item_id, item) for item in items.values()], ITEM_SCHEMA)
+        )
 
 
 def without_strangers(asked: ToRank, roster: Roster) -> ToRank:

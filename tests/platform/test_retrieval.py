@@ -75,6 +75,18 @@ def test_rows_behind_the_index_are_found_and_rows_that_are_gone_are_not(model: R
     assert model.two_tower.grown(grown.vectors.numpy(), NOTHING[0]).there is None
 
 
+def test_rows_that_are_others_now_are_found_as_they_are(model: Retrieval) -> None:
+    vectors = model.content.vectors.numpy().copy()
+    space = Space.of(vectors)
+    queries = 9 * np.eye(16, dtype=np.float32)[:1]
+    vectors[3] = queries[0]
+    vectors[search(space, queries, NOTHING[:1]).nearest(1)[0, 0]] = -queries[0]
+    space.rewrite(np.arange(ITEMS, dtype=np.int32), vectors)
+    alone, among_others = search(space, queries, NOTHING[:1]), search(space, queries.repeat(DENSE_BATCH, 0), NOTHING)
+    assert alone.products is None
+    assert alone.nearest(1).tolist() == among_others.nearest(1)[:1].tolist() == [[3]]
+
+
 def test_every_source_has_its_share_and_no_item_comes_twice(model: Retrieval) -> None:
     asked = wanted([10, 200])
     found = retrieval.propose(heard(model, asked, HOME), [HOME], asked, LIMIT)

@@ -97,6 +97,27 @@ def test_it_reads_in_the_background_until_it_is_stopped(redis_url: str) -> None:
     assert "live sources" not in {thread.name for thread in threading.enumerate()}
 
 
+def test_it_reads_on_after_what_nobody_foresaw(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    post(redis_url, ("i3", None))
+    live = Live(redis_url, ITEMS, SCENES)
+    monkeypatch.setattr("tastemaker_serving.live.TRENDING_S", 0.01)
+    broken = threading.Event()
+
+    async def breaks(redis: AsyncRedis) -> None:
+        if not broken.is_set():
+            broken.set()
+            raise KeyError("nobody thought of this")
+        await Live.read_trending(live, redis)
+
+    monkeypatch.setattr(live, "read_trending", breaks)
+    live.start()
+    deadline = time.monotonic() + 10
+    while not live.trending(wanted("home"), 5).proposed.size:
+        assert time.monotonic() < deadline, "it reads no more"
+        time.sleep(0.01)
+    live.stop()
+
+
 async def test_an_old_reading_outlives_redis(redis_url: str) -> None:
     post(redis_url, ("i3", None))
     live = Live(redis_url, ITEMS, SCENES)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
+import threading
 import time
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -28,7 +30,7 @@ from tastemaker.ids import keys_of
 from tastemaker.retrieval import Wanted
 from tastemaker.types import Item
 from tastemaker_serving import wire
-from tastemaker_serving.overlay import Overlay, Parcel, Roster
+from tastemaker_serving.overlay import Overlay, Parcel, Roster, Update
 from tastemaker_serving.pipeline import ToRank
 
 with warnings.catch_warnings():
@@ -107,8 +109,8 @@ async def start(
     monkeypatch.setitem(sys.modules, "tastemaker.features.store", SimpleNamespace(Features=NoFeatures))
     stacks: list[Stack] = []
 
-    def start() -> Stack:
-        stacks.append(Stack(model_bundle.path, tmp_path, redis_url))
+    def start(path: Path = model_bundle.path) -> Stack:
+        stacks.append(Stack(path, tmp_path, redis_url))
         return stacks[-1]
 
     yield start
@@ -223,6 +225,81 @@ async def test_replicas_that_know_different_items_never_take_one_for_another(
     assert {"other", "third"} <= set(await stack.slate())
 
 
+async def test_a_change_during_a_batch_is_the_next_ones(
+    stack: Stack, model_bundle: Bundle, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best = (await stack.slate())[0]
+    monkeypatch.setattr(Overlay, "_try_to_refresh", lambda overlay: None)
+    await asyncio.sleep(1.0)  # nobody is in the middle of a look any more
+    new = {f"new-{number}": copy_of(model_bundle, best, f"new-{number}") for number in range(20)}
+    await publish(redis_url, **new)
+    generator, ranker, recommender = stack.overlays
+    generator.refresh()
+    ranker.refresh()
+
+    class Meanwhile(Handle):
+        def remote(self, *arguments: Any) -> Awaitable[Any]:
+            return self.answered(super().remote(*arguments))
+
+        async def answered(self, answer: Awaitable[Any]) -> Any:
+            found = await answer
+            recommender.refresh()
+            return found
+
+    monkeypatch.setattr(stack.recommender, "_generator", Meanwhile(stack.generator))
+    assert not new.keys() & set(await stack.slate())
+    assert new.keys() <= set(await stack.slate())
+
+
+async def test_the_catalogue_changes_although_the_files_of_the_bundle_are_gone(
+    start: Callable[..., Stack], model_bundle: Bundle, tmp_path: Path, redis_url: str
+) -> None:
+    cleared = shutil.copytree(model_bundle.path, tmp_path / "bundle")
+    stack = start(cleared)
+    shutil.rmtree(cleared)
+    before = await stack.slate()
+    await publish(redis_url, new=copy_of(model_bundle, before[0], "new"))
+    await publish(redis_url, **{before[1]: None})
+    await stack.until(lambda slate: "new" in slate and before[1] not in slate)
+
+
+async def test_following_goes_on_after_what_nobody_foresaw(
+    stack: Stack, redis_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = await stack.slate()
+    broken = threading.Event()
+
+    def breaks(update: Update) -> None:
+        broken.set()
+        raise KeyError("nobody thought of this")
+
+    overlay = stack.generator._overlay
+    with monkeypatch.context() as patch:
+        patch.setattr(overlay, "_adopt", breaks)
+        await publish(redis_url, **{before[0]: None})
+        assert await asyncio.to_thread(broken.wait, 20)
+    await stack.until(lambda slate: before[0] not in slate)
+    assert "nobody thought of this" in caplog.text
+
+
+async def test_what_an_item_is_about_changes_with_its_words(stack: Stack, redis_url: str) -> None:
+    words = "harpsichord concertos of forgotten courts"
+
+    async def likeness() -> dict[str, float]:
+        query = wire.Query("r", "u", "home", None, 10, history=[LIKED], traced=True)
+        (slate,) = (await stack.recommender.recommend([query])).slates
+        assert slate.trace is not None
+        signals = np.frombuffer(slate.trace.signals, dtype=np.float32).reshape(len(slate.trace.signal_names), -1)
+        return dict(zip(slate.trace.candidates, signals[slate.trace.signal_names.index("content")], strict=True))
+
+    before = await likeness()
+    assert before["item-200"] < max(before.values())
+    await publish(redis_url, **{LIKED: Item(LIKED, "Courts", text=words), "item-200": Item("item-200", words)})
+    async with asyncio.timeout(30):
+        while (await likeness()).get("item-200", 0.0) < 0.9:
+            await asyncio.sleep(0.05)
+
+
 async def test_one_that_starts_later_knows_it_too_unless_the_bundle_does(
     start: Callable[[], Stack], model_bundle: Bundle, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,5 +344,5 @@ def test_codes_travel_with_keys() -> None:
     assert theirs.recode(codes, mine.strangers).tolist() == [[0, 2, -1, -1, 3, -1]]
     nobody = Roster(3, KeyIndex.of(["a", "b", "c"]))
     candidates = Candidates(codes, np.zeros((1, 6), np.uint8), np.zeros((5, 1, 6), np.float32))
-    assert Parcel.of(candidates, nobody).unpacked(theirs) is candidates
+    assert Parcel.of(candidates, nobody).unpacked(theirs).codes.tolist() == [[0, 2, -1, -1, -1, -1]]
     assert Parcel.of(candidates, mine).unpacked(nobody).codes.tolist() == [[0, 2, -1, -1, -1, -1]]

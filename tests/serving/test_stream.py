@@ -22,11 +22,12 @@ from tastemaker.config import Settings
 from tastemaker.errors import Unavailable
 from tastemaker.events import followers, schema, stream
 from tastemaker.features.tower_inputs import KeyIndex
+from tastemaker.ids import keys_of
 from tastemaker.lake import Lake
 from tastemaker.retrieval import Wanted
 from tastemaker.scenes import Scene, Scenes
 from tastemaker.types import Event, Item
-from tastemaker_serving.overlay import Update
+from tastemaker_serving.overlay import Roster, Update
 from tastemaker_serving.stream import Stream
 
 NOW = datetime.now(UTC)
@@ -221,7 +222,8 @@ def test_new_items_are_proposed_once_they_are_read(source: Stream, redis_url: st
     added = ["new"]
     index = KeyIndex.of(ITEMS[columns.ITEM_ID].to_pylist()).extended(added, 30)
     item = Item("new", "New", categories=("c1",))
-    source.adopt(Update(added, {30: item}, np.array([30]), None, np.empty(0, np.int32), index))
+    roster, nobody = Roster(30, index, keys_of(added)), np.empty(0, np.int32)
+    source.adopt(Update(added, {30: item}, np.array([30]), None, nobody, roster, lambda: np.empty((1, 0), np.float32)))
     events = [Event(f"n{n}", f"n{n}", "new", "click", NOW - timedelta(seconds=5)) for n in range(20)]
     publish(redis_url, settings, events)
     proposed(source, wanted([4]), lambda found: 30 in found)

@@ -38,7 +38,6 @@ CHUNK: Final = 64
 class Kin:
     """Whom M new items are akin to."""
 
-    content: Floats  # (M, C) rows of length 1, or zero where no word is known
     codes: Codes  # (M, k) of the bundle's items, those that weigh most first
     weights: Floats  # (M, k) of sum 1, or all 0 for an item that is like no other
 
@@ -91,12 +90,15 @@ class Relations:
         lengths: Floats = np.linalg.norm(self.factors, axis=1)
         return lengths
 
-    def kin(self, items: pa.Table) -> Kin:
-        """The kin of `items` (lake.ITEM_SCHEMA, M rows)."""
-        content = self.projection.vectors(items)
+    def content_of(self, items: pa.Table) -> Floats:
+        """What `items` (ITEM_SCHEMA, M rows) are about (M, C); rows of length 1, or zero where no word is known."""
+        return self.projection.vectors(items)
+
+    def kin(self, content: Floats) -> Kin:
+        """The kin of items that are about `content` (M, C)."""
         found = [self._nearest(content[start : start + CHUNK]) for start in range(0, max(len(content), 1), CHUNK)]
         codes, weights = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        return Kin(content, codes, weights)
+        return Kin(codes, weights)
 
     def _nearest(self, content: Floats) -> tuple[Codes, Floats]:
         likeness = np.maximum(content @ self.content.T, 0.0) ** np.float32(SHARPNESS) * self.standing

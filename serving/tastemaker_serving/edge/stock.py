@@ -68,7 +68,8 @@ class Stock:
         return change.document is not None and self.shelf.code_of.get(change.id, self._bundled) >= self._bundled
 
     def _near(self, strangers: Sequence[ItemChange]) -> tuple[Codes, Floats]:
-        found = self.shelf.relations.kin(to_arrow(strangers, ITEM_SCHEMA))
+        relations = self.shelf.relations
+        found = relations.kin(relations.content_of(to_arrow(strangers, ITEM_SCHEMA)))
         return found.neighbours(self._neighbours.rows[: self._bundled], self._weights.rows[: self._bundled])
 
     def _reword(self, changes: Sequence[ItemChange]) -> None:

@@ -11,9 +11,11 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
+
+import numpy as np
 
 from tastemaker.candidates import SOURCES
 from tastemaker.config import Sources as Budgets
@@ -48,6 +50,18 @@ class Round:
                 log.info("source %s: %s", SOURCES[source], error)
             except Exception:
                 log.exception("source %s failed", SOURCES[source])
+
+
+def among_first(items: int, source: Source) -> Source:
+    """`source`, which may hear of items before others do, without any but the first so many."""
+
+    def ask(wanted: Wanted, k: int) -> Heard:
+        heard = source(wanted, k)
+        if heard.proposed.max(initial=-1) < items:
+            return heard
+        return replace(heard, proposed=np.where(heard.proposed < items, heard.proposed, np.int32(-1)))
+
+    return ask
 
 
 class Panel:

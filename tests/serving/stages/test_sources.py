@@ -9,7 +9,7 @@ from tastemaker.candidates import ALS, CONTENT, POPULAR
 from tastemaker.config import Sources
 from tastemaker.errors import InvalidInput
 from tastemaker.retrieval import Heard, Source, Wanted
-from tastemaker_serving.stages.sources import Panel
+from tastemaker_serving.stages.sources import Panel, among_first
 
 NOTHING = np.empty((1, 0), dtype=np.int32)
 ONE = np.zeros(1, dtype=np.int32)
@@ -71,3 +71,11 @@ async def test_a_late_source_is_asked_again_when_it_has_come_back() -> None:
 def test_a_budget_for_no_source_is_refused() -> None:
     with pytest.raises(InvalidInput, match="'alss'"):
         Panel({}, Sources(budgets_ms={"alss": 3}), threads=1)
+
+
+def test_what_others_have_not_heard_of_is_padding() -> None:
+    def hears(_wanted: Wanted, _length: int) -> Heard:
+        return Heard(np.array([[3, 5, 4, -1]], dtype=np.int32))
+
+    assert among_first(5, hears)(WANTED, 4).proposed.tolist() == [[3, -1, 4, -1]]
+    assert among_first(6, hears)(WANTED, 4).proposed.tolist() == [[3, 5, 4, -1]]
