@@ -18,7 +18,7 @@ LIFE_S: Final = (HOURS + 1) * HOUR_S
 
 def key_of_hour(now: float) -> str:
     """Key of what is shown in the hour of `now` (seconds since 1970). All hours lie in one slot of a Redis cluster."""
-    return f"tm:{{shown}}:{int(now // HOUR_S)}"
+    return f"tm:coverage:{{shown}}:{int(now // HOUR_S)}"
 
 
 def record(pipe: Any, item_ids: Iterable[str], now: float) -> None:

@@ -24,12 +24,13 @@ from tastemaker.candidates import Codes
 from tastemaker.features.tower_inputs import KeyIndex
 from tastemaker.ids import keys_of
 from tastemaker.scenes import Explore, Scene
+from tastemaker.user_keys import user_key
 
 Doubles = npt.NDArray[np.float64]
 Seeds = npt.NDArray[np.uint64]
 
-SHOWN_KEY: Final = "tm:{clicks}:shown"
-CLICKED_KEY: Final = "tm:{clicks}:clicked"
+SHOWN_KEY: Final = "tm:clicks:shown"
+CLICKED_KEY: Final = "tm:clicks:clicked"
 STRENGTH: Final = 20.0
 """Impressions that the prior is worth."""
 POOL: Final = 256
@@ -111,7 +112,7 @@ def record(pipe: Any, shown: Mapping[str, int], clicked: Mapping[str, int]) -> N
 
 def clicked_key(user_id: str, now: float) -> str:
     """Key of the set of the items that a user clicked on the day of `now` (seconds since 1970)."""
-    return f"tm:{{{user_id}}}:clicked:{int(now // DAY_S)}"
+    return user_key(user_id, f"clicked:{int(now // DAY_S)}")
 
 
 def pool_of(counts: Counts, rule: Explore, seed: int) -> Pool:

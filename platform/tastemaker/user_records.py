@@ -9,6 +9,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from tastemaker.features.trail import epoch_key
+from tastemaker.user_keys import user_key
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
@@ -27,8 +28,8 @@ class UserRecords(Generic[Record]):
         self._decode = msgspec.msgpack.Decoder(kind).decode
 
     def key(self, user_id: str) -> str:
-        """Key of a user's document. The braces keep all keys of a user on one node of a Redis Cluster."""
-        return f"tm:{{{user_id}}}:{self._name}"
+        """Key of a user's document."""
+        return user_key(user_id, self._name)
 
     def decode(self, blob: bytes | None) -> Record:
         """The document that a Redis string holds; the defaults where there is none or another version wrote it."""

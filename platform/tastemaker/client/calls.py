@@ -41,14 +41,22 @@ def recommend(  # noqa: PLR0913
     device: str | None = None,
     country: str | None = None,
     exclude: Iterable[str] = (),
+    page: int = 0,
     force_refresh: bool = False,
     explain: bool = False,
 ) -> Call[ExplainedSlate]:
-    """A personal slate of `n` items, without those in `exclude`. `explain` needs an admin key."""
+    """A personal slate of `n` items, without those in `exclude`. `explain` needs an admin key.
+
+    Args:
+        page: from 0 to 9; later pages show what the earlier ones did not.
+    """
     flags = {"force_refresh": force_refresh or None, "explain": explain or None}
+    excluded = list(exclude)
+    if len(excluded) == 1 and "," in excluded[0]:
+        excluded *= 2  # given once, its commas would separate ids
     query = [
-        *_query(n=n, scene=scene, device=device, country=country, **flags),
-        *(("exclude", item_id) for item_id in exclude),
+        *_query(n=n, scene=scene, device=device, country=country, page=page or None, **flags),
+        *(("exclude", item_id) for item_id in excluded),
     ]
     return Call("GET", f"/v1/users/{_part(user_id)}/recommendations", ExplainedSlate, query)
 

@@ -24,7 +24,7 @@ FIELD: Final = b"decision"
 
 def place_key(request_id: str) -> str:
     """Key of where a request's decision stands: the stream's detail and the entry's id, parted by a space."""
-    return f"tm:{{{request_id}}}:decision"
+    return f"tm:decisions:of:{request_id}"
 
 
 async def write(redis: Redis, decisions: Sequence[Decision], settings: Decisions) -> None:

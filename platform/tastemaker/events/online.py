@@ -21,6 +21,7 @@ from tastemaker.events.schema import Record
 from tastemaker.events.stream import Entry
 from tastemaker.features.trail import RECORD, epoch_key, trail_key
 from tastemaker.ids import key_of
+from tastemaker.user_keys import user_key
 
 # Appends a user's events to their trail, each of them once. KEYS: trail, epoch, profile, a claim per event. ARGV: the
 # trail's greatest length (bytes), life of a claim (s), a record per event. Returns the profile, then for each event 1
@@ -67,7 +68,7 @@ def append(redis: Redis, by_user: Mapping[str, Sequence[Delivery]], settings: Se
     with redis.pipeline(transaction=False) as pipe:
         pipe.scripts.add(script)  # so that it is loaded; calling the script itself takes longer than all the rest
         for user_id, deliveries in by_user.items():
-            claim = f"tm:{{{user_id}}}:event:"
+            claim = user_key(user_id, "event:")
             keys = [trail_key(user_id), epoch_key(user_id), profiles.records.key(user_id)]
             keys += [claim + record.event_id for record, _, _ in deliveries]
             records = [

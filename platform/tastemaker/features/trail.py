@@ -23,6 +23,7 @@ from redis.asyncio import Redis as AsyncRedis
 from tastemaker import columns
 from tastemaker.config import Settings
 from tastemaker.ids import keys_of
+from tastemaker.user_keys import user_key
 
 RECORD = np.dtype([("item", "<u8"), ("timestamp", "<u4"), ("preference", "<f4")])
 """`item` is ids.key_of(item_id), `timestamp` UTC epoch seconds, `preference` in [-1, 1] (config.EventType)."""
@@ -42,23 +43,23 @@ return 1
 
 
 def trail_key(user_id: str) -> str:
-    """Key of the trail. The braces keep all keys of a user on one node of a Redis Cluster."""
-    return f"tm:{{{user_id}}}:trail"
+    """Key of the trail."""
+    return user_key(user_id, "trail")
 
 
 def epoch_key(user_id: str) -> str:
     """Key of a counter that grows with each change of the trail: a slate cached under another epoch is out of date."""
-    return f"tm:{{{user_id}}}:epoch"
+    return user_key(user_id, "epoch")
 
 
 def slate_key(user_id: str, variant: str) -> str:
     """Key of a cached slate."""
-    return f"tm:{{{user_id}}}:slate:{variant}"
+    return user_key(user_id, f"slate:{variant}")
 
 
 def shown_key(user_id: str, scene: str) -> str:
     """Key of the slates that a scene showed the user lately."""
-    return f"tm:{{{user_id}}}:shown:{scene}"
+    return user_key(user_id, f"shown:{scene}")
 
 
 def decode(blob: bytes | None) -> Trail:

@@ -28,6 +28,7 @@ from tastemaker.errors import TastemakerError, Unauthorized
 from tastemaker_serving.edge import catalogue, documents, explanations, routes, search, sessions, shelf, state, users
 from tastemaker_serving.edge.admission import Gate, check_exposure
 from tastemaker_serving.edge.measure import Measured
+from tastemaker_serving.edge.paths import Encoded
 from tastemaker_serving.edge.protocol import Protocol
 from tastemaker_serving.edge.traces import Traced
 
@@ -89,7 +90,7 @@ def create_app(
     traced = [Middleware(Traced, paths=paths)] if telemetry.begin(settings, "tastemaker-edge") else []
     app = Starlette(
         routes=[Route(routes.RECOMMENDATIONS, routes.get_recommendations)],
-        middleware=[Middleware(Measured, paths=paths), *traced],
+        middleware=[Middleware(Encoded), Middleware(Measured, paths=paths), *traced],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )

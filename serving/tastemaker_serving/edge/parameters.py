@@ -23,8 +23,8 @@ MAX_EXCLUDED = 1000
 Count = Annotated[int, Meta(ge=1, le=MAX_ITEMS)]
 N = Annotated[Count | None, Meta(description="how many items; the default is `serving.funnel.slate`")]
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
-PATH_ID = {"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH, "pattern": "^[^/]+$"}
-"""JSON schema of an id in a path. Percent-encoding is undone before paths are told apart, so it cannot hold a slash."""
+PATH_ID = {"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH}
+"""JSON schema of an id in a path, where it is percent-encoded."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 PATH_SCHEMAS = {"request_id": {"type": "string", "pattern": f"^{REQUEST_ID.pattern}$"}}
 Excluded = Annotated[list[Id], Meta(max_length=MAX_EXCLUDED)]
@@ -39,7 +39,9 @@ class SlateParameters(msgspec.Struct, frozen=True):
     country: Annotated[
         Id | None, Meta(description="where the user is, spelt as in the user data; tells of new users", examples=["DE"])
     ] = None
-    exclude: Annotated[Excluded, Meta(description="item ids to leave out, separated by commas or repeated")] = []
+    exclude: Annotated[
+        Excluded, Meta(description="item ids to leave out: one `exclude` with commas between them, or one for each")
+    ] = []
     page: Annotated[
         int, Meta(ge=0, le=MAX_PAGE, description="from 0; later pages show what the earlier ones did not")
     ] = 0
@@ -92,15 +94,18 @@ def parse(query: bytes, kind: type[Parameters]) -> Parameters:
         return kind()
     known = kind.__struct_fields__
     values: dict[str, Any] = {}
+    excluded: list[str] = []
     for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
         if name not in known:
             raise InvalidInput(f"unknown query parameter {name!r:.80}", f"Known are {', '.join(known) or 'none'}")
         if name == "exclude":
-            values.setdefault(name, []).extend(part for part in value.split(",") if part)
+            excluded.append(value)
         elif name in values:
             raise InvalidInput(f"query parameter {name!r} is given twice", "Send it once")
         else:
             values[name] = value
+    if excluded:
+        values["exclude"] = _item_ids(excluded)
     try:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
@@ -124,6 +129,12 @@ def openapi(path_names: Sequence[str], kind: type[msgspec.Struct]) -> dict[str, 
         for name, schema in properties.items()
     ]
     return {"parameters": [*in_path, *in_query]}
+
+
+def _item_ids(given: list[str]) -> list[str]:
+    """The ids in a parameter that was given so often: an id that has a comma is sent again, or beside others."""
+    item_ids = given[0].split(",") if len(given) == 1 else given
+    return list(dict.fromkeys(item_id for item_id in item_ids if item_id))
 
 
 def _refusal(values: dict[str, Any], error: msgspec.ValidationError) -> InvalidInput:

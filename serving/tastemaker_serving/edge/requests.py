@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 from starlette.requests import Request
@@ -56,7 +57,7 @@ async def json_body(request: Request) -> bytes:
 
 def path_id(request: Request, name: str) -> str:
     """The id `name` in the path. Raises InvalidInput for one that no event could carry."""
-    value: str = request.path_params[name]
+    value = unquote(request.path_params[name])  # see `paths`
     parameters.check_id(name, value)
     return value
 

@@ -8,6 +8,7 @@ from redis import Redis
 from tastemaker.config import Settings
 from tastemaker.events import bench, ingest, online, schema
 from tastemaker.events.stream import LAKE, Group
+from tastemaker.features.trail import trail_key
 from tastemaker.lake import Lake
 
 
@@ -37,7 +38,7 @@ async def test_what_is_missing_or_too_much_is_counted_wherever_it_is(
     records = taken[0][1][0].records
     lake.append_events(schema.to_arrow(records[:2]))
     assert bench._differences(redis, settings, 100, since) == (0, 2)
-    redis.delete(f"tm:{{{records[0].user_id}}}:trail")
+    redis.delete(trail_key(records[0].user_id))
     assert bench._differences(redis, settings, 100, since) == (1, 2)
     for key in redis.scan_iter("tm:trending:{*}"):
         redis.zincrby(key, 1.0, "item-0")

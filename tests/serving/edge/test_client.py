@@ -53,6 +53,27 @@ def test_reads_are_answered_with_dataclasses(client: Client) -> None:
     assert client.readiness().items == 60
 
 
+def test_a_comma_in_an_excluded_id_is_a_part_of_it(client: Client, ray: FakeRay) -> None:
+    for excluded in (["a,b"], ["a,b", "i1"], ["i1"]):
+        client.recommend("7", exclude=excluded)
+        assert ray.batches[-1][0].exclude == excluded
+
+
+def test_pages_go_on(client: Client) -> None:
+    first, second = (client.recommend("7", n=3, page=page) for page in (0, 1))
+    assert [item.item_id for item in (*first.items, *second.items)] == [f"i{code}" for code in range(59, 53, -1)]
+
+
+@pytest.mark.parametrize("odd", ["https://x.de/a", "org/ann", "a%2Fb", "}x", "clicks"])
+def test_what_the_api_takes_in_it_also_gives_back(client: Client, odd: str) -> None:
+    client.put_items([Item(odd, "An odd one", ("Drama",))])
+    assert client.similar(odd, n=1).items
+    assert client.remove_item(odd).item_ids == [odd]
+    client.put_profile(odd, country="DE")
+    assert client.recommend(odd).user_id == odd
+    assert client.erase_user(odd).keys > 0
+
+
 def test_a_slate_can_be_explained(client: Client) -> None:
     slate = client.recommend("7", n=2, explain=True)
     assert slate.explanation is not None

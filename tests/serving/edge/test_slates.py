@@ -54,8 +54,21 @@ async def test_other_parameters_have_their_own_cache_entry(client: httpx.AsyncCl
         assert (await client.get(SLATE, params=other)).json()["served_from"] == "ranked"
 
 
+async def test_commas_separate_what_is_excluded_unless_it_is_given_several_times(
+    client: httpx.AsyncClient, ray: FakeRay
+) -> None:
+    for sent, read in (
+        (["i59,i58"], ["i59", "i58"]),
+        (["a,b", "a,b"], ["a,b"]),
+        (["a,b", "i1"], ["a,b", "i1"]),
+        ([""], []),
+    ):
+        await client.get(SLATE, params={"exclude": sent})
+        assert ray.batches[-1][0].exclude == read
+
+
 async def test_excluded_items_are_left_out(client: httpx.AsyncClient, ray: FakeRay) -> None:
-    answer = await client.get(SLATE, params={"exclude": ["i59,i58", "i57"], "n": 2})
+    answer = await client.get(SLATE, params={"exclude": ["i59", "i58", "i57"], "n": 2})
     assert item_ids(answer) == ["i56", "i55"]
     assert ray.batches[0][0].exclude == ["i59", "i58", "i57"]
 
