@@ -47,6 +47,11 @@ def with_new(shown: Sequence[Shown], page: int, item_ids: list[str], slates: int
     return kept[:REMEMBERED]
 
 
+def is_last(shown: Sequence[Shown], page: int, item_ids: list[str]) -> bool:
+    """Whether this slate is the newest that is remembered of the page."""
+    return next((slate.item_ids for slate in shown if slate.page == page), None) == item_ids
+
+
 class Asked(NamedTuple):
     """What the models are asked for a page: `query`, of whose answer the first `skipped` items are of earlier pages."""
 

@@ -27,7 +27,7 @@ from tastemaker_serving.edge.introduction import Introduced, introduced
 from tastemaker_serving.edge.ladder import Rung
 from tastemaker_serving.edge.ray_serve import Answer
 from tastemaker_serving.edge.recent import Asked, Shown, on_page, with_new
-from tastemaker_serving.edge.shelf import Either, Shelf
+from tastemaker_serving.edge.shelf import Shelf
 from tastemaker_serving.edge.standing import Standing
 from tastemaker_serving.edge.state import Edge
 from tastemaker_serving.edge.stopwatch import Stopwatch
@@ -92,15 +92,14 @@ async def _decide(
     hard = edge.standing(query.scene)
     place = _place(edge, query, page, target.version, hard)
     found = await _look_up(edge, watch, query, place, force_refresh=force_refresh)
-    entry = found.entry
-    if entry is not None and found.fresh and not force_refresh and _is_whole(edge, entry):
+    entry, shown = found.entry, recent.decode(found.shown)
+    asked = on_page(query, page, shown, edge.scenes[query.scene].repetition)
+    if entry is not None and found.fresh and not force_refresh and _fits(edge, asked, entry.items, hard):
         composed = Composed("cache", entry.items, entry.model_version, origin=entry.request_id)
     else:
-        shown = recent.decode(found.shown)
-        asked = on_page(query, page, shown, edge.scenes[query.scene].repetition)
         told = await rank(edge, watch, asked.query, deadline)
         composed = await _compose(edge, watch, asked, told, entry, hard)
-        await _keep(edge, watch, query, place, found.epoch, shown, composed)
+    await _keep(edge, watch, query, place, found.epoch, shown, composed)
     slate = _slate(edge, query, watch, composed, target)
     if detail is None:
         return slate, None
@@ -118,7 +117,7 @@ async def _keep(
     shown: Sequence[Shown],
     composed: Composed,
 ) -> None:
-    """Remember what was shown, if Redis answered before; a slate goes into the cache where it is whole."""
+    """Remember what was shown, if that is news and Redis answered before; a new slate that is whole is cached."""
     if "cache" in watch.degraded:
         return
     answer = composed.answer
@@ -132,8 +131,10 @@ async def _keep(
             items=composed.items,
             request_id=query.request_id,
         )
-    slates = edge.scenes[query.scene].repetition.slates
-    remembered = with_new(shown, place.page, [item.item_id for item in composed.items], slates)
+    item_ids = [item.item_id for item in composed.items]
+    if entry is None and recent.is_last(shown, place.page, item_ids):
+        return
+    remembered = with_new(shown, place.page, item_ids, edge.scenes[query.scene].repetition.slates)
     ttl_s = edge.cache_ttl_s(query.scene)
     with watch.stage("cache_write"):
         async with asyncio.timeout_at(watch.end and max(watch.end, asyncio.get_running_loop().time() + WRITE_S)):
@@ -188,10 +189,19 @@ async def _look_up(edge: Edge, watch: Stopwatch, query: wire.Query, place: Place
     return found
 
 
-def _is_whole(edge: Edge, entry: Entry) -> bool:
-    """Whether nothing of a cached slate is gone from the catalogue since."""
-    gone = edge.gone
-    return not gone or all(item.item_id not in gone for item in entry.items)
+def _fits(edge: Edge, asked: Asked, items: Sequence[SlateItem], hard: Standing | None) -> bool:
+    """Whether a slate that was computed before, or elsewhere, may be shown now as the page that is asked for.
+
+    Since then items may have changed, and the pages before this one may have shown others.
+    """
+    item_ids, refused = [item.item_id for item in items], set(asked.query.exclude)
+    if not (edge.gone.isdisjoint(item_ids) and refused.isdisjoint(item_ids)):
+        return False
+    if hard is None:
+        return True
+    pinned = hard.pinned(edge.leaving_out(refused), asked.query.n).items()
+    of_page = {place - asked.skipped: item_id for place, item_id in pinned if place >= asked.skipped}
+    return hard.admits(item_ids, of_page, asked.query.n - asked.skipped)
 
 
 async def rank(edge: Edge, watch: Stopwatch, query: wire.Query, deadline: float) -> Answer | None:
@@ -208,16 +218,15 @@ async def rank(edge: Edge, watch: Stopwatch, query: wire.Query, deadline: float)
 async def _compose(
     edge: Edge, watch: Stopwatch, asked: Asked, answer: Answer | None, entry: Entry | None, hard: Standing | None
 ) -> Composed:
-    """The answer of the models where it is long enough, otherwise the ladder from there down."""
+    """The answer of the models where it is whole, otherwise the ladder from there down, which keeps to the rules."""
     query = asked.query
     excluded = edge.leaving_out(set(query.exclude))
     if answer is not None:
         rungs: list[Rung] = [(answer.slate.served_from, ladder.ranked(answer.slate))]
-        served_from, items = ladder.climb_down(
-            rungs, query.n, Either(excluded, hard.banned) if hard and hard.banned else excluded
-        )
-        if len(items) == query.n:
-            return Composed(served_from, _page(items, asked.skipped), answer.model_version, answer)
+        served_from, items = ladder.climb_down(rungs, query.n, excluded)
+        page = _page(items, asked.skipped)
+        if len(items) == query.n and _fits(edge, asked, page, hard):
+            return Composed(served_from, page, answer.model_version, answer)
     trail = await trail_of(edge, watch, query.user_id)
     user = await introduced(edge, watch, query.user_id, trail)
     seen = seen_items(edge.shelf, user.trail)

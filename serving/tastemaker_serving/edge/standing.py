@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +42,20 @@ class Standing:
                 places[free] = item_id
         return places
 
+    def admits(self, item_ids: Sequence[str], pinned: Mapping[int, str], n: int) -> bool:
+        """Whether a slate of `n` places, or fewer where nothing was left, keeps to the rules.
+
+        Args:
+            pinned: which item shall stand where; in a short slate it may have moved up.
+        """
+        if not self.banned.isdisjoint(item_ids):
+            return False
+        if len(item_ids) < n:
+            stand = set(pinned.values()) <= set(item_ids)
+        else:
+            stand = all(item_ids[place] == item_id for place, item_id in pinned.items())
+        return stand and all(quota.holds(item_ids, pinned.values()) for quota in self.quotas())
+
     def quotas(self) -> list[Quota]:
         """The caps of one slate, of which nothing is taken."""
         of = self.attributes
@@ -66,6 +80,20 @@ class Quota:
     def take(self, item_id: str) -> None:
         """Count the item."""
         self._taken.update(self._groups_of(item_id))
+
+    def holds(self, item_ids: Iterable[str], pinned: Iterable[str]) -> bool:
+        """Whether a slate keeps to it; the `pinned` items of it come whatever it says."""
+        taken = self._count(item_ids)
+        if max(taken.values(), default=0) <= self._most:
+            return True
+        brought = self._count(pinned)
+        return all(count <= max(self._most, brought[group]) for group, count in taken.items())
+
+    def _count(self, item_ids: Iterable[str]) -> Counter[int]:
+        codes = [self._code_of[item_id] for item_id in item_ids if item_id in self._code_of]
+        count = Counter[int](self._groups[codes].ravel().tolist())
+        del count[-1]
+        return count
 
     def _groups_of(self, item_id: str) -> list[int]:
         code = self._code_of.get(item_id)
