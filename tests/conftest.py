@@ -37,7 +37,8 @@ def report() -> dict[str, Any]:
         },
         "models": {"popularity": popularity, "served": served | {"recall@20_ci": [0.18, 0.22]}},
         "pipeline": {
-            "coverage": {"candidates": 0.6, "ranked": 0.22, "slates": 0.1},
+            "coverage": {"candidates": 0.8, "ranked": 0.22, "slates": 0.1},
+            "reach": 0.6,
             "candidates_per_item": 60.0,
             "cpu_ms": {"p50": 6.0, "p99": 9.0, "requests": 200},
         },

@@ -131,6 +131,20 @@ class Named:
         return together([(named, theirs), (others, Proposals(proposals.codes[others], proposals.source[others]))])
 
 
+def by_turns(proposals: Proposals, n: int) -> Codes:
+    """The first n of each user's proposals if sources took turns, in proportion to what each proposes, (B, n).
+
+    In `proposals` the sources' lists stand one after another, best first each; -1 pads.
+    """
+    turn = np.full(proposals.codes.shape, np.inf)
+    for source in np.unique(proposals.source):
+        own = (proposals.source == source) & (proposals.codes >= 0)
+        place = np.cumsum(own, axis=1)
+        turn = np.where(own, (place - 0.5) / np.maximum(place[:, -1:], 1), turn)
+    first = np.argsort(turn, axis=1, kind="stable")[:, :n]
+    return np.take_along_axis(proposals.codes, first, axis=1)
+
+
 def no_codes() -> Codes:
     """None at all."""
     return np.empty(0, dtype=np.int32)

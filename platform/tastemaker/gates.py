@@ -11,6 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tastemaker.replay import FOREMOST
+
 
 class Gates(BaseModel):
     """What an evaluation must show before a version may be the champion; null switches a gate off."""
@@ -24,7 +26,11 @@ class Gates(BaseModel):
         0.95, ge=0, description="share of the present champion's recall on the same holdout that must be reached"
     )
     reach: float | None = Field(
-        0.4, ge=0, le=1, description="share of the catalogue that retrieval must propose to some user of the test"
+        0.4,
+        ge=0,
+        le=1,
+        description="share of the catalogue that must be among the foremost candidates of some user of the test, as "
+        "many as a twentieth of it",
     )
     intra_list_distance: float | None = Field(
         0.3, ge=0, le=1, description="mean distance between the items of a slate must exceed it"
@@ -41,7 +47,8 @@ class Gates(BaseModel):
 
 
 ENOUGH_PER_ITEM = 10
-"""Candidates of all users of the test together per item of the catalogue, below which its reach says little."""
+"""Foremost candidates of all users of the test together per item of the catalogue, below which its reach says
+little."""
 ENOUGH_HAPPENED = 100
 """Clicks, likes … of a head's examples, below which its calibration error is noise: at 100 the truth itself measures
 .24 of their rate on average, at 30 .45."""
@@ -70,11 +77,14 @@ class Evidence(BaseModel):
     popular_recall: float
     popular_ndcg: float
     reach: float | None
-    """Share of the catalogue that retrieval proposes to some user; None: too few users to tell."""
-    intra_list_distance: float
+    """Share of the catalogue among some user's foremost candidates (`replay.foremost`); None: too few users to tell."""
+    intra_list_distance: float | None
+    """None: items have too few categories to tell."""
     calibration_error: float | None
     """Of the ranker's worst head, as a share of how often its event happens: of candidates so few are clicked that an
     error of a hundredth would be all there is. None: not measured."""
+    calibration_events: int | None = None
+    """Of the head that has most: events among the candidates that it was judged by. None: no head was judged."""
     latency_ms: float
     """CPU time of a request, 99th percentile."""
     rival: Rival | None
@@ -108,7 +118,7 @@ def evidence_of(report: Mapping[str, Any]) -> Evidence:
     n = report["split"]["slate"]
     served, popular, pipeline = report["models"]["served"], report["models"]["popularity"], report["pipeline"]
     told = pipeline["candidates_per_item"] >= ENOUGH_PER_ITEM
-    heads = report.get("calibration", {}).get("heads", {}).values()
+    heads = report["calibration"]["heads"].values() if "calibration" in report else None
     return Evidence(
         holdout=report["split"]["digest"],
         slate=n,
@@ -116,16 +126,21 @@ def evidence_of(report: Mapping[str, Any]) -> Evidence:
         ndcg=served[f"ndcg@{n}"],
         popular_recall=popular[f"recall@{n}"],
         popular_ndcg=popular[f"ndcg@{n}"],
-        reach=pipeline["coverage"]["candidates"] if told else None,
-        intra_list_distance=served["intra_list_distance"],
-        calibration_error=max((head["ece"] / head["rate"] for head in heads if _tells(head)), default=None),
+        reach=pipeline["reach"] if told else None,
+        intra_list_distance=served.get("intra_list_distance"),
+        calibration_error=max((head["ece"] / head["rate"] for head in heads or () if _tells(head)), default=None),
+        calibration_events=None if heads is None else max(map(_events, heads), default=0),
         latency_ms=pipeline["cpu_ms"]["p99"],
         rival=_rival(report, f"recall@{n}"),
     )
 
 
 def _tells(head: Mapping[str, float]) -> bool:
-    return head["examples"] * head["rate"] >= ENOUGH_HAPPENED
+    return _events(head) >= ENOUGH_HAPPENED
+
+
+def _events(head: Mapping[str, float]) -> int:
+    return round(head["examples"] * head["rate"])
 
 
 def _rival(report: Mapping[str, Any], metric: str) -> Rival | None:
@@ -183,11 +198,19 @@ def _of_the_slates(evidence: Evidence, gates: Gates) -> Iterator[Verdict]:
     if gates.reach is not None and evidence.reach is None:
         yield Verdict("reach", None, "the test has too few users for a catalogue of this size")
     elif gates.reach is not None and evidence.reach is not None:
-        finding = f"{evidence.reach:.1%} of the catalogue is proposed to somebody, more than {gates.reach:.1%} is asked"
-        remedy = "Raise serving.funnel.candidates, or look whether the model proposes the same to everybody"
+        finding = (
+            f"{evidence.reach:.1%} of the catalogue is among somebody's foremost candidates, more than "
+            f"{gates.reach:.1%} is asked"
+        )
+        remedy = (
+            f"Look whether the model proposes the same to everybody; raise serving.funnel.candidates where those are "
+            f"fewer than {FOREMOST:.0%} of the catalogue"
+        )
         yield Verdict("reach", evidence.reach > gates.reach, finding, remedy)
-    if gates.intra_list_distance is not None:
-        distance, least = evidence.intra_list_distance, gates.intra_list_distance
+    distance, least = evidence.intra_list_distance, gates.intra_list_distance
+    if least is not None and distance is None:
+        yield Verdict("intra_list_distance", None, "items have too few categories to tell how far apart they are")
+    elif least is not None and distance is not None:
         finding = f"the items of a slate are {distance:.3f} apart, more than {least:.3f} is asked"
         yield Verdict("intra_list_distance", distance > least, finding, "Raise `diversity.weight` of the scene `home`")
 
@@ -195,7 +218,7 @@ def _of_the_slates(evidence: Evidence, gates: Gates) -> Iterator[Verdict]:
 def _of_the_ranker(evidence: Evidence, gates: Gates) -> Iterator[Verdict]:
     error, most = evidence.calibration_error, gates.calibration_error
     if most is not None and error is None:
-        yield Verdict("calibration_error", None, "the bundle says nothing of its probabilities")
+        yield Verdict("calibration_error", None, _unjudged(evidence.calibration_events))
     elif most is not None and error is not None:
         finding = f"probabilities are off by {error:.1%} of themselves on average, at most {most:.1%} is allowed"
         yield Verdict("calibration_error", error <= most, finding, "Train on more events")
@@ -205,3 +228,12 @@ def _of_the_ranker(evidence: Evidence, gates: Gates) -> Iterator[Verdict]:
         )
         remedy = "Lower serving.funnel.candidates, or train by a recipe of your own with a lower `ranker.hidden`"
         yield Verdict("latency_ms", evidence.latency_ms <= gates.latency_ms, finding, remedy)
+
+
+def _unjudged(events: int | None) -> str:
+    if events is None:
+        return "the bundle says nothing of its probabilities"
+    return (
+        f"too few events to judge probabilities by: {events} of the head that has most, {ENOUGH_HAPPENED} are needed, "
+        "among the candidates that were kept back from the ranker"
+    )

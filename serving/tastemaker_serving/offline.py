@@ -15,9 +15,9 @@ import torch
 
 from tastemaker import scenes
 from tastemaker.bundle import Bundle
-from tastemaker.candidates import Codes, Floats, pick, shares_of
+from tastemaker.candidates import Codes, Floats, Proposals, by_turns, pick, shares_of
 from tastemaker.config import Funnel, Settings
-from tastemaker.replay import Replay
+from tastemaker.replay import Replay, foremost
 from tastemaker.scenes import Scenes
 from tastemaker_serving import models
 from tastemaker_serving.models import Personal
@@ -63,7 +63,7 @@ def replay(
             began = time.process_time()
             _slates(_part(whole, slice(user, user + 1)), personal, steps, funnel, declared)
             cpu_ms.append((time.process_time() - began) * 1e3)
-    return Replay(slates, seen.proposed, seen.ranked, np.array(cpu_ms))
+    return Replay(slates, seen.proposed, seen.reached, seen.ranked, np.array(cpu_ms))
 
 
 @contextmanager
@@ -83,20 +83,23 @@ class _Seen:
     """Items that came by, (N,) each."""
 
     proposed: npt.NDArray[np.bool_]
+    reached: npt.NDArray[np.bool_]
     ranked: npt.NDArray[np.bool_]
 
     @classmethod
     def nothing(cls, items: int) -> _Seen:
-        return cls(np.zeros(items, dtype=bool), np.zeros(items, dtype=bool))
+        return cls(*(np.zeros(items, dtype=bool) for _ in range(3)))
 
     def watching(self, steps: Steps) -> Steps:
         """The same steps, whose items are marked here."""
 
         async def rank_and_mark(asked: ToRank) -> Ranked:
             ranked = await steps.rank(asked)
+            proposals = Proposals(asked.candidates.codes, asked.candidates.source)
             for marks, codes in (
-                (self.proposed, asked.candidates.codes),
-                (self.ranked, pick(asked.candidates.codes, ranked.places, -1)),
+                (self.proposed, proposals.codes),
+                (self.reached, by_turns(proposals, foremost(len(self.reached)))),
+                (self.ranked, pick(proposals.codes, ranked.places, -1)),
             ):
                 marks[codes[codes >= 0]] = True
             return ranked

@@ -14,6 +14,7 @@ from tastemaker.candidates import (
     Codes,
     Proposals,
     among,
+    by_turns,
     largest,
     most_voted,
     places,
@@ -55,6 +56,16 @@ def test_each_source_has_its_share_and_the_search_fills_up() -> None:
     assert united.codes[0, 11:18].tolist() == list(range(40, 47))
     assert united.codes[0, 18:].tolist() == [55, *range(11, 20)]
     assert united.source[0, [0, 11, 18, 19]].tolist() == [TWO_TOWER, ITEM_TO_ITEM, POPULAR, TWO_TOWER]
+
+
+def test_sources_take_turns_in_proportion_to_what_they_propose() -> None:
+    search, near, popular = list(range(12)), list(range(20, 26)), [30, 31]
+    united = unite(codes(search), {ITEM_TO_ITEM: codes(near), POPULAR: codes(popular)}, 20)
+    half = set(by_turns(united, 10)[0].tolist())
+    assert half == {*search[:6], *near[:3], *popular[:1]}, "half of each list, its best"
+    assert set(by_turns(united, 20)[0].tolist()) == {*search, *near, *popular}
+    short = Proposals(codes([7, 8, -1], [9, -1, -1]), np.zeros((2, 3), dtype=np.uint8))
+    assert by_turns(short, 3).tolist() == [[7, 8, -1], [9, -1, -1]]
 
 
 def test_an_item_proposed_twice_belongs_to_the_first() -> None:

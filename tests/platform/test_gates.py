@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -19,13 +20,14 @@ EVIDENCE = Evidence(
     reach=0.6,
     intra_list_distance=0.6,
     calibration_error=0.1,
+    calibration_events=250,
     latency_ms=9.0,
     rival=None,
 )
 FAILURES = [
     ("over_popularity", {"recall": 0.08}, "recall@20 is 0.0800, more than 0.0800 is asked"),
     ("over_popularity", {"ndcg": 0.0512}, "ndcg@20 is 0.0512, more than 0.0700 is asked"),
-    ("reach", {"reach": 0.4}, "40.0% of the catalogue is proposed to somebody, more than 40.0% is asked"),
+    ("reach", {"reach": 0.4}, "40.0% of the catalogue is among somebody's foremost candidates, more than 40.0% is"),
     ("intra_list_distance", {"intra_list_distance": 0.3}, "0.300 apart, more than 0.300 is asked"),
     ("calibration_error", {"calibration_error": 0.512}, "off by 51.2% of themselves on average, at most 50.0%"),
     ("latency_ms", {"latency_ms": 101.26}, "takes 101.3 ms of CPU, at most 100.0 is allowed"),
@@ -64,9 +66,35 @@ def test_a_gate_that_is_switched_off_says_nothing(gate: str, change: dict[str, f
 def test_what_was_not_measured_refuses_nobody(report: dict[str, Any]) -> None:
     report["calibration"]["heads"] = {"like": {"ece": 0.2, "rate": 0.1, "examples": 990}}
     report["pipeline"]["candidates_per_item"] = 9.9
+    del report["models"]["served"]["intra_list_distance"]
     said = judge(evidence_of(report), Gates())
-    assert {verdict.gate for verdict in said if verdict.passed is None} == {"calibration_error", "reach"}
+    findings = {verdict.gate: verdict.finding for verdict in said if verdict.passed is None}
+    assert findings.keys() == {"calibration_error", "reach", "intra_list_distance"}
+    assert "too few categories" in findings["intra_list_distance"]
     assert not any(verdict.failed for verdict in said)
+
+
+@pytest.mark.parametrize(
+    ("calibration", "finding"),
+    [
+        ({"heads": {"like": {"ece": 0.2, "rate": 0.1, "examples": 990}}}, "too few events .*: 99 .* 100 are needed"),
+        ({"heads": {}}, "too few events .*: 0 .* 100 are needed"),
+        (None, "says nothing of its probabilities"),
+    ],
+)
+def test_why_probabilities_were_not_judged_is_told(
+    report: dict[str, Any], calibration: dict[str, Any] | None, finding: str
+) -> None:
+    del report["calibration"]
+    report |= {"calibration": calibration} if calibration else {}
+    (verdict,) = [said for said in judge(evidence_of(report), Gates()) if said.gate == "calibration_error"]
+    assert verdict.passed is None
+    assert re.search(finding, verdict.finding)
+
+
+def test_what_an_earlier_version_noted_can_still_be_judged() -> None:
+    noted = EVIDENCE.model_dump(exclude={"calibration_events"})
+    assert all(verdict.passed for verdict in judge(Evidence.model_validate(noted), Gates()))
 
 
 def test_the_champion_is_compared_on_one_holdout_only() -> None:

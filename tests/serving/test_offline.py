@@ -29,5 +29,14 @@ def test_a_replay_has_a_slate_for_everyone_and_knows_what_came_up(
     assert found.ranked[found.slates].all(), "a slate holds what was ranked"
     assert found.proposed[found.ranked].all(), "what is ranked was proposed"
     assert found.slates.shape[1] < found.ranked.sum() < found.proposed.sum()
+    assert found.proposed[found.reached].all(), "what is reached was proposed"
+    assert found.reached.sum() < found.proposed.sum()
     assert found.cpu_ms.shape == (3,)
     assert (found.cpu_ms > 0).all()
+
+
+def test_one_user_reaches_a_twentieth_of_the_catalogue_however_much_is_proposed(model_bundle: Bundle) -> None:
+    profiles = np.zeros((1, profile_width(20)), dtype=np.float32)
+    found = offline.replay(model_bundle, SETTINGS, ["u"], [trail_of(1, 2)], profiles, NOW, n=20)
+    assert found.proposed.sum() == 100
+    assert found.reached.sum() == 15

@@ -45,7 +45,7 @@ def test_a_card_says_what_one_needs_to_know(made: Made, report: dict[str, Any]) 
         "| recall@20 | 0.080 | 0.200 [0.180, 0.220] |",
         "| reach | passed | 60.0% of the catalogue",
         "| intra_list_distance | **failed** | the items of a slate are 0.200 apart, more than 0.300 is asked |",
-        "60.0% among their candidates",
+        "80.0% among their candidates (60.0% among their foremost, 5% of the catalogue each)",
         "head `click` are off by 0.0250 on average",
         "## Intended use",
         "## Limits",

@@ -105,10 +105,13 @@ def _print(report: dict[str, Any], version: str) -> None:
     console.print(table)
     pipeline = report["pipeline"]
     covered = ", ".join(f"{share:.1%} in {stage}" for stage, share in pipeline["coverage"].items())
-    console.print(f"Of the catalogue: {covered}. CPU of a request: p99 {pipeline['cpu_ms']['p99']:.1f} ms.")
+    reach = f"{pipeline['reach']:.1%} in foremost candidates"
+    console.print(f"Of the catalogue: {covered}; {reach}. CPU of a request: p99 {pipeline['cpu_ms']['p99']:.1f} ms.")
 
 
 def _cell(metrics: dict[str, Any], name: str) -> str:
+    if name not in metrics:
+        return "-"
     value = f"{metrics[name]:.3f}"
     if f"{name}_ci" not in metrics:
         return value

@@ -14,6 +14,7 @@ from tastemaker.candidates import SOURCES
 from tastemaker.config import Funnel
 from tastemaker.gates import Verdict
 from tastemaker.manifest import Manifest
+from tastemaker.replay import FOREMOST
 from tastemaker_training.hardware import Hardware
 from tastemaker_training.recipe_file import changes
 from tastemaker_training.recipes import RECIPES, Recipe
@@ -105,6 +106,8 @@ def _metrics(models: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
 
 
 def _figure(metrics: Mapping[str, Any], name: str) -> str:
+    if name not in metrics:
+        return "not measured"
     low, high = metrics.get(f"{name}_ci", (None, None))
     return f"{metrics[name]:.3f}" + ("" if low is None else f" [{low:.3f}, {high:.3f}]")
 
@@ -113,7 +116,8 @@ def _pipeline(report: Mapping[str, Any]) -> Iterable[str]:
     pipeline = report["pipeline"]
     covered, cpu = pipeline["coverage"], pipeline["cpu_ms"]
     yield (
-        f"Of the catalogue, all users of the test together have {covered['candidates']:.1%} among their candidates, "
+        f"Of the catalogue, all users of the test together have {covered['candidates']:.1%} among their candidates "
+        f"({pipeline['reach']:.1%} among their foremost, {FOREMOST:.0%} of the catalogue each), "
         f"{covered['ranked']:.1%} in their ranked lists and {covered['slates']:.1%} in their slates.\n"
     )
     yield f"A request takes {cpu['p50']:.1f} ms of CPU in process, one of a hundred more than {cpu['p99']:.1f} ms.\n"

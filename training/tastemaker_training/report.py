@@ -18,7 +18,7 @@ from tastemaker.errors import NotFound
 from tastemaker.features.store import Features
 from tastemaker.features.tower_inputs import KeyIndex, tower_inputs
 from tastemaker.features.trail import Trail
-from tastemaker.replay import Replay
+from tastemaker.replay import Replay, foremost
 from tastemaker_training import user_sample
 from tastemaker_training.dataset import category_matrix, profiles_at
 from tastemaker_training.evaluation.metrics import Judgements, coverage, judgements, most_popular
@@ -101,7 +101,8 @@ def _pipeline(served: Replay, funnel: Funnel) -> dict[str, Any]:
             "ranked": float(served.ranked.mean()),
             "slates": coverage(served.slates, items),
         },
-        "candidates_per_item": len(served.slates) * funnel.candidates / items,
+        "reach": float(served.reached.mean()),
+        "candidates_per_item": len(served.slates) * min(funnel.candidates, foremost(items)) / items,
         "cpu_ms": {"p50": float(p50), "p99": float(p99), "requests": len(served.cpu_ms)},
     }
 

@@ -60,6 +60,18 @@ def test_distance_is_zero_among_equals_and_one_among_strangers() -> None:
     assert np.isnan(found[3]), "one item is not apart from anything"
 
 
+def test_items_without_categories_are_neither_near_nor_far() -> None:
+    categories = np.array([[1, 0], [0, 1], [0, 0], [0, 0], [1, 0]], dtype=np.float32)
+    found = distance_per_user(np.array([[0, 1, 2, 3], [0, 4, 2, 3], [0, 2, 3, -1], [2, 3, -1, -1]]), categories)
+    assert found[:2] == pytest.approx([1.0, 0.0])
+    assert np.isnan(found[2:]).all()
+
+
+@pytest.mark.parametrize("categories", [np.zeros((4, 0)), np.zeros((4, 3)), np.ones((4, 1))])
+def test_without_two_categories_there_is_no_distance(categories: np.ndarray) -> None:
+    assert np.isnan(distance_per_user(np.array([[0, 1, 2, 3]]), categories.astype(np.float32))).all()
+
+
 def test_only_liked_held_out_items_are_relevant() -> None:
     events = log_of([[(0, 1.0), (1, 1.0), (2, -0.5), (3, 0.9)], [(4, 1.0), (5, 1.0), (6, 0.1), (7, 0.2)]])
     truth = judgements(split_by_time(events, 0.5), liked=0.6)
@@ -96,3 +108,5 @@ def test_a_yardstick_measures_every_metric_with_its_interval() -> None:
     assert found["intra_list_distance"] == pytest.approx(1.0)
     assert found["coverage"] == pytest.approx(4 / 10)
     assert yardstick.measure(popular)["serendipity"] == 0.0
+    without = Yardstick.of(split, truth, popular, np.ones((10, 1), dtype=np.float32), seed=0).measure(slates)
+    assert found.keys() - without.keys() == {"intra_list_distance", "intra_list_distance_ci"}

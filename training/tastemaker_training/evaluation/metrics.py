@@ -57,17 +57,21 @@ def coverage(slates: Slates, items: int) -> float:
 
 
 def distance_per_user(slates: Slates, categories: Floats) -> npt.NDArray[np.float64]:
-    """Mean pairwise cosine distance between the categories of each slate's items (Ziegler et al. 2005).
+    """Mean pairwise cosine distance between the categories of each slate's items that have some (Ziegler et al. 2005).
 
-    Shape (V,), in [0, 1]; NaN for a slate of fewer than two items.
+    Shape (V,), in [0, 1]; NaN for a slate of fewer than two such items, and for all where the catalogue has fewer than
+    two categories, which tell nothing apart.
 
     Args:
         categories: item × category membership, shape (N, K).
     """
-    unit = categories / np.maximum(np.linalg.norm(categories, axis=1, keepdims=True), 1e-9)
     distances = np.full(len(slates), np.nan)
+    if np.count_nonzero(categories.any(axis=0)) < 2:
+        return distances
+    lengths = np.linalg.norm(categories, axis=1)
+    unit, has = categories / np.maximum(lengths, 1e-9)[:, None], lengths > 0
     for row, slate in enumerate(slates):
-        vectors = unit[slate[slate >= 0]]
+        vectors = unit[slate[(slate >= 0) & has[slate]]]
         k = len(vectors)
         if k > 1:
             similarity = vectors @ vectors.T

@@ -39,7 +39,7 @@ class Yardstick:
         return cls(truth, interacted, popular, novelty.self_information(split.past), categories, seed)
 
     def measure(self, slates: Slates) -> Metrics:
-        """All metrics of one model's slates (V, n), -1 where a slate is short."""
+        """All metrics of one model's slates (V, n), -1 where a slate is short; what cannot be measured is left out."""
         n = slates.shape[1]
         distances = metrics.distance_per_user(slates, self.categories)
         per_user = {
@@ -52,7 +52,8 @@ class Yardstick:
         }
         found: Metrics = {"coverage": metrics.coverage(slates, len(self.categories))}
         for name, values in per_user.items():
-            values = values if len(values) else np.zeros(1)
+            if len(values) == 0:  # no slate has two items whose categories tell them apart
+                continue
             found[name] = float(values.mean())
             found[f"{name}_ci"] = interval(values, self.seed)
         return found
