@@ -186,6 +186,9 @@ def _over_popularity(evidence: Evidence, gates: Gates) -> Iterator[Verdict]:
         ("recall", evidence.recall, evidence.popular_recall),
         ("ndcg", evidence.ndcg, evidence.popular_ndcg),
     ):
+        if popular == 1:  # as where a slate has room for the whole catalogue
+            yield Verdict("over_popularity", None, f"{name}@{evidence.slate} of popularity is 1, as high as it can be")
+            continue
         finding = (
             f"{name}@{evidence.slate} is {value:.4f}, more than {factor * popular:.4f} is asked: "
             f"{factor:g} times the {popular:.4f} of popularity"

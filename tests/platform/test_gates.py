@@ -97,6 +97,13 @@ def test_what_an_earlier_version_noted_can_still_be_judged() -> None:
     assert all(verdict.passed for verdict in judge(Evidence.model_validate(noted), Gates()))
 
 
+def test_a_catalogue_that_fits_into_a_slate_may_have_a_champion() -> None:
+    whole = EVIDENCE.model_copy(update={"recall": 1.0, "popular_recall": 1.0})
+    recall, ndcg = (verdict for verdict in judge(whole, Gates()) if verdict.gate == "over_popularity")
+    assert recall.passed is None
+    assert ndcg.passed, "the order still tells"
+
+
 def test_the_champion_is_compared_on_one_holdout_only() -> None:
     asked = EVIDENCE.model_copy(update={"rival": Rival(version="3", recall=0.21)})
     (near,) = compare(asked, Gates(), "3", None)
