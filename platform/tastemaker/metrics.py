@@ -77,7 +77,9 @@ USER_FEATURES_AGE_SECONDS.set(math.nan)
 CATALOGUE_COVERAGE_RATIO.set(math.nan)
 FOLLOWER_LAG_SECONDS.set(math.nan)
 
-CLICKS: Final = Counter("tastemaker_clicks_total", "Positive events that name the slate they came from", ["scene"])
+CLICKS: Final = Counter(
+    "tastemaker_clicks_total", "Users who took to an item of a slate, once per item and day", ["scene"]
+)
 DECISIONS: Final = Counter(
     "tastemaker_decisions_total",
     "Decisions by detail (full or slate) and what became of them: logged in Redis or dropped by the edge, stored in "

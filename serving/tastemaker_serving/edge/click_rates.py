@@ -7,7 +7,6 @@ next time.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
@@ -17,12 +16,9 @@ from redis.asyncio import Redis
 
 from tastemaker import exploration
 from tastemaker.errors import Unavailable
-from tastemaker.exploration import DAY_S
 from tastemaker_serving.edge.breaker import Breaker
 
 FLUSH_S: Final = 5.0
-MOST_CLICKS: Final = 100_000
-"""Clicks that are kept while Redis is away."""
 
 
 class ClickRates:
@@ -33,7 +29,6 @@ class ClickRates:
         self._breaker = breaker
         self._wanted = wanted
         self._shown: Counter[str] = Counter()
-        self._clicks: set[tuple[str, str]] = set()
         self._clicked: Counter[str] = Counter()
 
     def shown(self, item_ids: Iterable[str]) -> None:
@@ -41,10 +36,10 @@ class ClickRates:
         if self._wanted:
             self._shown.update(item_ids)
 
-    def clicked(self, user_id: str, item_id: str) -> None:
-        """A user took to an item of a slate."""
-        if self._wanted and len(self._clicks) < MOST_CLICKS:
-            self._clicks.add((user_id, item_id))
+    def clicked(self, item_id: str) -> None:
+        """A user took to an item of a slate, for the first time on this day (`clicks`)."""
+        if self._wanted:
+            self._clicked[item_id] += 1
 
     async def keep_flushing(self) -> None:
         """Send the sums every few seconds until cancelled."""
@@ -59,9 +54,6 @@ class ClickRates:
         Raises:
             Unavailable: Redis did not take them; they are kept.
         """
-        if self._clicks:
-            with self._breaker:
-                await self._count_first_clicks()
         if not (self._shown or self._clicked):
             return
         # What comes in while Redis answers belongs to the next flush.
@@ -76,14 +68,3 @@ class ClickRates:
             self._shown += shown
             self._clicked += clicked
             raise
-
-    async def _count_first_clicks(self) -> None:
-        """Of each user, item and day the first click counts, whichever edge heard of it."""
-        clicks, now = list(self._clicks), time.time()
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for user_id, item_id in clicks:
-                pipe.sadd(exploration.clicked_key(user_id, now), item_id)
-                pipe.expire(exploration.clicked_key(user_id, now), DAY_S)
-            replies = await pipe.execute()
-        self._clicks.difference_update(clicks)
-        self._clicked.update(item_id for (_, item_id), new in zip(clicks, replies[::2], strict=True) if new)

@@ -101,10 +101,10 @@ class Meter:
             known.add(user)
             tally.users.add(user)
 
-    def clicked(self, colour: str, user_id: str) -> None:
-        """A user who belongs to this colour took to an item of a slate."""
-        if self.period:
-            self._tallies[self.period, colour].sums[f"c:{bucket_of(user_id)}"] += 1
+    def clicked(self, period: str, colour: str, user_id: str) -> None:
+        """A user who belonged to this colour took to an item of a slate while `period` was measured."""
+        if period:
+            self._tallies[period, colour].sums[f"c:{bucket_of(user_id)}"] += 1
 
     async def keep_flushing(self) -> None:
         """Send the sums once a second until cancelled."""

@@ -17,12 +17,13 @@ from tastemaker.answers import Accepted, Alive, Dependency, ItemList, Readiness
 from tastemaker.errors import NotFound, TastemakerError, TooManyRequests, Unavailable
 from tastemaker.events import schema, stream
 from tastemaker.events.trending import EVERYBODY
-from tastemaker.metrics import CLICKS, EVENTS
+from tastemaker.metrics import EVENTS
 from tastemaker.scenes import SIMILAR, TRENDING
 from tastemaker.types import Event
 from tastemaker_serving import wire
 from tastemaker_serving.edge import documents, ladder, parameters
 from tastemaker_serving.edge.breaker import Breaker
+from tastemaker_serving.edge.clicks import Click
 from tastemaker_serving.edge.explanations import with_explanation
 from tastemaker_serving.edge.ladder import Rung
 from tastemaker_serving.edge.lists import log_list
@@ -171,9 +172,9 @@ def _note_click(edge: Edge, event: Event) -> None:
     positive = edge.settings.event_type(event.event_type).preference(event.value) > 0
     if not positive or edge.colours.routing is None:
         return
-    CLICKS.labels(event.scene if event.scene in edge.scenes else "").inc()
-    edge.click_rates.clicked(event.user_id, event.item_id)
-    edge.colours.meter.clicked(edge.colours.target_of(event.user_id).colour, event.user_id)
+    scene = event.scene if event.scene is not None and event.scene in edge.scenes else ""
+    colour = edge.colours.target_of(event.user_id).colour
+    edge.clicks.note(Click(event.user_id, event.item_id, scene, colour, edge.colours.meter.period))
 
 
 async def _ask(breaker: Breaker) -> Dependency:

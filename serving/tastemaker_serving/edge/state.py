@@ -25,6 +25,7 @@ from tastemaker_serving.edge.admission import Gate
 from tastemaker_serving.edge.breaker import Breaker
 from tastemaker_serving.edge.cache import SlateCache
 from tastemaker_serving.edge.click_rates import ClickRates
+from tastemaker_serving.edge.clicks import Clicks
 from tastemaker_serving.edge.colours import Colours
 from tastemaker_serving.edge.decisions import DecisionLog
 from tastemaker_serving.edge.meter import Meter
@@ -64,6 +65,7 @@ class Edge:
     trending: Trending
     pressure: Pressure
     click_rates: ClickRates
+    clicks: Clicks
 
     def cache_ttl_s(self, scene: str) -> int:
         """Life of a cached slate of `scene`; 0: none are kept."""
@@ -134,6 +136,7 @@ def _assembled(
 ) -> Edge:
     breaker = _redis_breaker("Redis", redis)
     meter = Meter(redis, breaker)
+    rates = ClickRates(redis, breaker, wanted=any(scenes[name].explore.share > 0 for name in scenes))
     return Edge(
         settings=settings,
         scenes=scenes,
@@ -147,7 +150,8 @@ def _assembled(
         colours=Colours(client, settings, meter, None if shelf is None else _alone(settings, shelf)),
         trending=Trending(redis, breaker),
         pressure=Pressure(redis, breaker, settings.ingest),
-        click_rates=ClickRates(redis, breaker, wanted=any(scenes[name].explore.share > 0 for name in scenes)),
+        click_rates=rates,
+        clicks=Clicks(redis, breaker, meter, rates),
     )
 
 
@@ -163,7 +167,8 @@ def _begun(edge: Edge) -> list[asyncio.Task[None]]:
             "changes of the catalogue": edge.shelves.keep_stocked,
             "changes of API keys": partial(edge.gate.keep_current, redis, breaker),
             "measuring": edge.colours.meter.keep_flushing,
-            "counting what is shown and clicked": edge.click_rates.keep_flushing,
+            "counting what is clicked": edge.clicks.keep_flushing,
+            "counting what is explored": edge.click_rates.keep_flushing,
             "the decision log": edge.decisions.keep_flushing,
         }
     )

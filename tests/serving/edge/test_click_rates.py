@@ -26,15 +26,13 @@ async def counted(redis: Redis, key: str) -> dict[str, int]:
     return {item.decode(): int(count) for item, count in found.items()}
 
 
-async def test_impressions_add_up_and_a_user_clicks_an_item_once_a_day(redis_url: str) -> None:
+async def test_impressions_and_clicks_add_up(redis_url: str) -> None:
     async with Redis.from_url(redis_url) as redis:
         one, other = (ClickRates(redis, breaker(), wanted=True) for _ in range(2))
         one.shown(["i1", "i2"])
         one.shown(["i1"])
-        for _ in range(1000):
-            one.clicked("7", "i1")
-        other.clicked("7", "i1")
-        other.clicked("8", "i1")
+        one.clicked("i1")
+        other.clicked("i1")
         for rates in (one, other, one):
             await rates.flush()
 
@@ -46,7 +44,7 @@ async def test_what_redis_does_not_take_is_kept(redis_url: str) -> None:
     async with Redis.from_url(redis_url) as redis, Redis.from_url("redis://127.0.0.1:1") as gone:
         rates = ClickRates(gone, breaker(), wanted=True)
         rates.shown(["i1"])
-        rates.clicked("7", "i1")
+        rates.clicked("i1")
         with pytest.raises(Unavailable):
             await rates.flush()
         rates._redis = redis
@@ -59,6 +57,6 @@ async def test_nothing_is_counted_where_no_scene_explores(redis_url: str) -> Non
     async with Redis.from_url(redis_url) as redis:
         rates = ClickRates(redis, breaker(), wanted=False)
         rates.shown(["i1"])
-        rates.clicked("7", "i1")
+        rates.clicked("i1")
         await rates.flush()
         assert await redis.keys("*") == []
