@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tastemaker.config import Settings
+from tastemaker.errors import InvalidInput
 from tastemaker_training import recipes
 from tastemaker_training.interactions import Interactions, from_lake
 from tastemaker_training.recipes import TwoTowerRecipe
@@ -101,6 +102,12 @@ def test_a_frequent_item_is_more_likely_in_the_pool(interactions: Interactions) 
 def test_the_same_seed_draws_the_same(interactions: Interactions) -> None:
     one, other = _sampler(interactions, RECIPE), _sampler(interactions, RECIPE)
     assert torch.equal(one.draw(16).pool, other.draw(16).pool)
+
+
+def test_without_anybody_to_learn_from_nothing_is_drawn(interactions: Interactions) -> None:
+    alone = interactions.where(np.isin(np.arange(len(interactions.items)), interactions.offsets[:-1]))
+    with pytest.raises(InvalidInput, match="none of 60 users"):
+        _sampler(alone, RECIPE)
 
 
 def test_who_liked_one_item_among_others_is_learnt_from(interactions: Interactions) -> None:

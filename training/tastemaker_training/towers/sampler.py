@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from tastemaker.errors import InvalidInput
 from tastemaker.features.tower_inputs import SECONDS_PER_DAY, user_buckets
 from tastemaker_training.interactions import Floats, Interactions, Ints
 from tastemaker_training.recipes import TwoTowerRecipe
@@ -43,6 +44,9 @@ class Sampler:
     predicted (at many moments of a history at once: Kang & McAuley 2018, Pancha et al. 2022). In the others some likes
     are left out and predicted from a random part of the rest. The first teaches what comes next, the second what
     belongs together; a slate needs both.
+
+    Raises:
+        InvalidInput: there is no user to learn from.
     """
 
     interactions: Interactions
@@ -60,6 +64,11 @@ class Sampler:
         self._starts = self._ends - count
         # Heavy users are drawn more often, but by the square root of their likes.
         chance = np.where(learnable(data, self.liked), np.sqrt(count), 0.0)
+        if not chance.any():
+            raise InvalidInput(
+                f"none of {len(data.user_ids)} users to draw from has a like beside another event",
+                "Import more events, or train with fewer workers, which share the users out among them",
+            )
         chance /= chance.sum()
         self._chance = np.cumsum(chance)
         share = (chance / np.maximum(count, 1))[users]
