@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from tastemaker.scenes import SEARCH, SIMILAR, TRENDING
 from tastemaker_monitoring.rules import Alert, Group, Record
 
 RECOMMENDATIONS: Final = "/v1/users/{user_id}/recommendations"
 PROBES: Final = "/healthz|/readyz|/metrics"
+LISTS: Final = f"{SIMILAR}|{SEARCH}|{TRENDING}"
+"""Scenes whose lists are of the edge's own making: where nobody is named, no model is asked."""
 
 DAILY_CLICK_THROUGH: Final = "namespace:tastemaker_click_through:ratio_1d"
 WEEKLY_CLICK_THROUGH: Final = "namespace:tastemaker_click_through:ratio_7d"
@@ -52,11 +55,11 @@ REQUESTS = Group(
             "TastemakerFallbacksHigh",
             "warning",
             # served_from="cache" is a fresh slate or a stale one; a fresh one is a hit of the cache and no fallback.
-            """
+            f"""
             sum by (namespace) (
-              rate(tastemaker_slates_total{served_from!="ranked"}[5m])
-                or -rate(tastemaker_cache_total{result="hit"}[5m])
-            ) / sum by (namespace) (rate(tastemaker_slates_total[5m])) > 0.05
+              rate(tastemaker_slates_total{{served_from!="ranked", scene!~"{LISTS}"}}[5m])
+                or -rate(tastemaker_cache_total{{result="hit"}}[5m])
+            ) / sum by (namespace) (rate(tastemaker_slates_total{{scene!~"{LISTS}"}}[5m])) > 0.05
             """,
             "Slates are not ranked",
             "{{ $value | humanizePercentage }} of the slates in {{ $labels.namespace }} come from a lower step of the "

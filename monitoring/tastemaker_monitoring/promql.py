@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from tastemaker_monitoring.alerts import PROBES, RECOMMENDATIONS
+from tastemaker_monitoring.alerts import LISTS, PROBES, RECOMMENDATIONS
 
 HERE: Final = 'namespace="$namespace"'
 """The installation that is looked at."""
 CALLS: Final = f'{HERE}, endpoint!~"{PROBES}"'
+PERSONAL: Final = f'{HERE}, scene!~"{LISTS}"'
 SLATES_ASKED: Final = f'{HERE}, endpoint="{RECOMMENDATIONS}"'
 
 
@@ -53,9 +54,9 @@ FAILED: Final = rate("tastemaker_request_seconds_count", f'{CALLS}, code=~"5.."'
 ERROR_SHARE: Final = f"({FAILED} or vector(0)) / {REQUESTS}"
 # Fresh slates of the cache are no fallbacks: they are its hits.
 FALLBACK_SHARE: Final = (
-    f'sum (rate(tastemaker_slates_total{{{HERE}, served_from!="ranked"}}[$__rate_interval])'
+    f'sum (rate(tastemaker_slates_total{{{PERSONAL}, served_from!="ranked"}}[$__rate_interval])'
     f' or -rate(tastemaker_cache_total{{{HERE}, result="hit"}}[$__rate_interval]))'
-    f" / {rate('tastemaker_slates_total')}"
+    f" / {rate('tastemaker_slates_total', PERSONAL)}"
 )
 CLICK_THROUGH: Final = (
     f"sum (increase(tastemaker_clicks_total{{{HERE}}}[1h])) / sum (increase(tastemaker_slates_total{{{HERE}}}[1h]))"

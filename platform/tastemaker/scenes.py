@@ -167,6 +167,10 @@ class Scene(Section):
         description="hours after which an item is gone that neither came out nor was read meanwhile; null: never",
     )
 
+    def life_s(self, default: int) -> int:
+        """Life of a cached slate where `edge.cache_ttl_s` is `default`; 0: none are kept."""
+        return default if self.cache_ttl_s is None or not default else self.cache_ttl_s
+
     def in_force(self, now: float) -> tuple[Rule, ...]:
         """The rules that hold at `now`, in seconds since 1970."""
         if not self.rules:
@@ -235,6 +239,11 @@ def stamp(rules: Sequence[Rule]) -> str:
     if not rules:
         return ""
     return xxhash.xxh3_64_hexdigest("\0".join(rule.model_dump_json() for rule in rules).encode())
+
+
+def packaged() -> Scenes:
+    """The scenes of an installation that declares none."""
+    return Scenes({name: _scene(name, fields, str(PACKAGED)) for name, fields in _read(PACKAGED).items()})
 
 
 def load(settings: Settings) -> Scenes:

@@ -128,7 +128,7 @@ def fate_of(decision: Decision, item_id: str, *, in_catalogue: bool | None = Non
     if (seen := _seen(trace, item_id)) is not None:
         return Fate(item_id, SEEN, seen)
     if item_id in decision.exclude:
-        return Fate(item_id, EXCLUDED, "The caller excluded it.")
+        return Fate(item_id, EXCLUDED, _excluded(decision, item_id))
     why = f"No source proposed it among the {len(trace.candidates):,} candidates."
     if in_catalogue is False:
         why = f"{why} The catalogue does not have it now, or it is not available."
@@ -171,7 +171,7 @@ def _taken(decision: Decision, drop: Dropped, item_id: str) -> Fate:
     judged = "" if value is None else f" at {value:.4g}"
     words = {
         SEEN: _seen(decision.trace, item_id) or "The user has had it.",
-        EXCLUDED: "The caller excluded it.",
+        EXCLUDED: _excluded(decision, item_id),
         UNAVAILABLE: "Proposed, but it had been removed from the catalogue, or was not available.",
         OUTLIVED: f"Proposed, but it came out more than {drop.why} hours before, and is not among what is read now.",
         RETRIEVAL: f"Proposed, but beyond the {len(decision.trace.candidates):,} candidates that go on.",
@@ -196,6 +196,11 @@ def _outranked(decision: Decision, trace: Trace, item_id: str) -> Fate:
         why = f"{_ranked(decision, at)}; the best {trace.ranked} go on, the last of them with {last:.4g}."
         return _of_candidate(trace, at, Fate(item_id, RANKING, why, value=float(at + 1)))
     return _of_candidate(trace, at, Fate(item_id, RERANKING, f"{_passed_over(None)} {_ranked(decision, at)}."))
+
+
+def _excluded(decision: Decision, item_id: str) -> str:
+    """The edge itself excludes what the pages before this one showed."""
+    return "The caller excluded it." if item_id in decision.exclude else "An earlier page showed it."
 
 
 def _passed_over(place: float | None) -> str:

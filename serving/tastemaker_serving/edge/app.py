@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,7 +26,18 @@ from tastemaker import scenes, telemetry
 from tastemaker.answers import Problem
 from tastemaker.config import Settings
 from tastemaker.errors import TastemakerError, Unauthorized
-from tastemaker_serving.edge import catalogue, documents, explanations, routes, search, sessions, shelf, state, users
+from tastemaker_serving.edge import (
+    catalogue,
+    documents,
+    explanations,
+    heeded,
+    routes,
+    search,
+    sessions,
+    shelf,
+    state,
+    users,
+)
 from tastemaker_serving.edge.admission import Gate, check_exposure
 from tastemaker_serving.edge.measure import Measured
 from tastemaker_serving.edge.paths import Encoded
@@ -34,6 +46,8 @@ from tastemaker_serving.edge.traces import Traced
 
 FAMILIES = (routes.router, search.router, sessions.router, users.router, catalogue.router, explanations.router)
 """The HTTP calls, a router for each family of them."""
+
+log = logging.getLogger(__name__)
 
 
 def run(settings: Settings, bundle_path: Path | None, model_version: str | None, redis_url: str) -> None:
@@ -67,6 +81,8 @@ def create_app(
     check_exposure(settings.edge)
     gate = Gate(settings.edge)
     declared = scenes.load(settings)
+    for sentence in heeded.unheeded(declared, settings.edge.cache_ttl_s):
+        log.warning("%s", sentence)
     loaded = shelf.load(bundle_path, model_version) if bundle_path else None
 
     @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tastemaker.metrics import SLATES
 from tastemaker.types import ServedFrom, Slate, SlateItem
 from tastemaker_serving import wire
 from tastemaker_serving.edge.decisions import decision_of
@@ -9,7 +10,7 @@ from tastemaker_serving.edge.state import Edge
 from tastemaker_serving.edge.stopwatch import Stopwatch
 
 
-def log_list(
+def note_list(
     edge: Edge,
     query: wire.Query,
     served_from: ServedFrom,
@@ -17,7 +18,14 @@ def log_list(
     model_version: str,
     watch: Stopwatch,
 ) -> None:
-    """Log what is answered to `query`, for as large a share as of the slates of its scene; always without a trace."""
+    """Count and log what is answered to `query`; of a known user's list, the rollout's measurement hears as well.
+
+    As large a share is logged as of the slates of its scene, always without a trace.
+    """
+    SLATES.labels(served_from, query.scene).inc()
+    if edge.colours.routing is not None and query.user_id:
+        colour = edge.colours.target_of(query.user_id).colour
+        edge.colours.meter.shown(colour, query.user_id, [item.item_id for item in items])
     if edge.decisions.detail_of(query.scene) is None or edge.colours.routing is None:
         return
     degraded = tuple(dict.fromkeys(watch.degraded))

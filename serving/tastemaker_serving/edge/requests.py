@@ -23,11 +23,20 @@ def admitted(request: Request, scope: Scope) -> Edge:
     """What the process holds, for a caller who may do what needs `scope`.
 
     Raises:
-        Unauthorized, Forbidden, TooManyRequests: see `Gate.admit`.
+        Unauthorized, Forbidden, Unavailable, TooManyRequests: see `Gate.admit`.
     """
     edge = edge_of(request)
     edge.gate.admit(request.headers.get("authorization"), scope)
     return edge
+
+
+def permitted(request: Request, scope: Scope) -> None:
+    """Refuse what needs `scope` to a caller who was admitted with less; it is still one request.
+
+    Raises:
+        Unauthorized, Forbidden, Unavailable: see `Gate.check`.
+    """
+    edge_of(request).gate.check(request.headers.get("authorization"), scope)
 
 
 def edge_of(request: Request) -> Edge:

@@ -26,11 +26,11 @@ from tastemaker_serving.edge.breaker import Breaker
 from tastemaker_serving.edge.clicks import Click
 from tastemaker_serving.edge.explanations import with_explanation
 from tastemaker_serving.edge.ladder import Rung
-from tastemaker_serving.edge.lists import log_list
+from tastemaker_serving.edge.lists import note_list
 from tastemaker_serving.edge.named import rank_named
 from tastemaker_serving.edge.pressure import held_back
 from tastemaker_serving.edge.recommend import deadline_of, recommend, recommend_traced, seen_items, trail_of
-from tastemaker_serving.edge.requests import admitted, edge_of, json_answer, json_body, path_id, request_id
+from tastemaker_serving.edge.requests import admitted, edge_of, json_answer, json_body, path_id, permitted, request_id
 from tastemaker_serving.edge.state import Edge
 from tastemaker_serving.edge.stopwatch import Stopwatch
 
@@ -56,7 +56,7 @@ async def get_recommendations(request: Request) -> Response:
     )
     if not wanted.explain:
         return json_answer(await recommend(edge, query, page=wanted.page, force_refresh=wanted.force_refresh))
-    admitted(request, "admin")
+    permitted(request, "admin")
     return json_answer(with_explanation(*await recommend_traced(edge, query, page=wanted.page)))
 
 
@@ -189,5 +189,5 @@ async def _ask(breaker: Breaker) -> Dependency:
 def _item_list(edge: Edge, query: wire.Query, rungs: list[Rung], leave_out: set[str], watch: Stopwatch) -> Response:
     version = edge.shelf.version
     served_from, items = ladder.climb_down(rungs, query.n, edge.leaving_out(leave_out), edge.standing(query.scene))
-    log_list(edge, query, served_from, items, version, watch)
+    note_list(edge, query, served_from, items, version, watch)
     return json_answer(ItemList(query.request_id, items, version, served_from, tuple(watch.degraded)))

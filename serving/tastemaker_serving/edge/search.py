@@ -12,18 +12,16 @@ from starlette.responses import Response
 
 from tastemaker.answers import Found
 from tastemaker.errors import InvalidInput
-from tastemaker.metrics import SLATES
 from tastemaker.scenes import SEARCH
-from tastemaker.types import ServedFrom, SlateItem
+from tastemaker.types import SlateItem
 from tastemaker_serving import wire
 from tastemaker_serving.edge import documents, forms, ladder, parameters
 from tastemaker_serving.edge.ladder import Rung
-from tastemaker_serving.edge.lists import log_list
+from tastemaker_serving.edge.lists import note_list
 from tastemaker_serving.edge.named import rank_named
 from tastemaker_serving.edge.parameters import Id, N
 from tastemaker_serving.edge.recommend import deadline_of
 from tastemaker_serving.edge.requests import admitted, json_answer, json_body, request_id
-from tastemaker_serving.edge.state import Edge
 from tastemaker_serving.edge.stopwatch import Stopwatch
 
 REMEDY: Final = 'Send words: {"query": "green mil"}'
@@ -78,7 +76,7 @@ async def post_search(request: Request) -> Response:
     served_from, items = ladder.climb_down(rungs, query.n, edge.gone, edge.standing(SEARCH))
     suggestions: tuple[SlateItem, ...] = ()
     if items:
-        _note(edge, query, served_from, items, watch)
+        note_list(edge, query, served_from, items, shelf.version, watch)
     else:
         popular: list[Rung] = [
             ("trending", ladder.trending(shelf, edge.trending.hot(shelf))),
@@ -98,14 +96,3 @@ async def post_search(request: Request) -> Response:
             stage_ms=watch.stage_ms,
         )
     )
-
-
-def _note(
-    edge: Edge, query: wire.Query, served_from: ServedFrom, items: tuple[SlateItem, ...], watch: Stopwatch
-) -> None:
-    """Count and log the slate; of a known user's, the rollout's measurement hears as well."""
-    log_list(edge, query, served_from, items, edge.shelf.version, watch)
-    SLATES.labels(served_from, query.scene).inc()
-    if query.user_id:
-        colour = edge.colours.target_of(query.user_id).colour
-        edge.colours.meter.shown(colour, query.user_id, [item.item_id for item in items])

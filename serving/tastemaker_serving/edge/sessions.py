@@ -15,13 +15,12 @@ from starlette.responses import Response
 from tastemaker import scenes
 from tastemaker.answers import ItemList
 from tastemaker.features import trail as trails
-from tastemaker.metrics import SLATES
 from tastemaker.types import SlateItem
 from tastemaker_serving import wire
 from tastemaker_serving.edge import documents, forms, ladder, parameters
 from tastemaker_serving.edge.introduction import Introduced
 from tastemaker_serving.edge.ladder import Rung
-from tastemaker_serving.edge.lists import log_list
+from tastemaker_serving.edge.lists import note_list
 from tastemaker_serving.edge.parameters import Id, N
 from tastemaker_serving.edge.recommend import deadline_of, rank, rungs_of, seen_items, version_of
 from tastemaker_serving.edge.requests import admitted, json_answer, json_body, request_id
@@ -81,8 +80,7 @@ async def recommend(edge: Edge, query: wire.Query) -> ItemList:
     rungs: Iterable[Rung] = rungs_of(edge, query, answer, None, Introduced(session))
     seen, hard = seen_items(edge.shelf, session), edge.standing(query.scene)
     served_from, items = ladder.climb_down(rungs, query.n, edge.leaving_out(set()), hard, seen)
-    SLATES.labels(served_from, query.scene).inc()
     edge.click_rates.shown(item.item_id for item in items)
     version = version_of(edge, served_from, answer, None)
-    log_list(edge, query, served_from, items, version, watch)
+    note_list(edge, query, served_from, items, version, watch)
     return ItemList(query.request_id, items, version, served_from, tuple(watch.degraded))

@@ -69,9 +69,7 @@ class Edge:
 
     def cache_ttl_s(self, scene: str) -> int:
         """Life of a cached slate of `scene`; 0: none are kept."""
-        default = self.settings.edge.cache_ttl_s
-        life = self.scenes[scene].cache_ttl_s
-        return default if life is None or not default else life
+        return self.scenes[scene].life_s(self.settings.edge.cache_ttl_s)
 
     def length(self, wanted: int | None) -> int:
         """Places of a slate of which so many are wanted, if it was said."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from tastemaker.decisions.explanation import Signal, explain, fate_of, ordinal
 
@@ -35,6 +36,11 @@ def test_every_item_has_the_fate_that_it_met(item_id: str, stage: str, words: st
     fate = fate_of(decision(traced=trace()), item_id)
     assert fate.stage == stage
     assert words in fate.why
+
+
+def test_what_the_caller_did_not_exclude_was_on_an_earlier_page() -> None:
+    fate = fate_of(structs.replace(decision(traced=trace()), exclude=[]), "no")
+    assert (fate.stage, fate.why) == ("excluded", "An earlier page showed it.")
 
 
 def test_what_the_catalogue_lacks_is_said_to_be_lacking() -> None:

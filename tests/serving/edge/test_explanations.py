@@ -92,6 +92,12 @@ async def test_explain_computes_anew_and_returns_the_explanation(
         assert (await explained(client, slate["request_id"]))["items"] == slate["explanation"]["items"]
 
 
+async def test_an_explained_slate_is_one_request(ray: FakeRay, bundle_path: Path, redis_url: str) -> None:
+    async with serving(settings_for(ray.port, rate_limit=2), bundle_path, redis_url) as client:
+        asked = [await client.get(SLATE, params={"explain": "true"}) for _ in range(3)]
+        assert [answer.status_code for answer in asked] == [200, 200, 429]
+
+
 async def test_what_users_have_had_is_shown_to_keepers_of_the_key(
     ray: FakeRay, bundle_path: Path, redis_url: str
 ) -> None:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import httpx
+from prometheus_client import REGISTRY
 from redis import Redis
 
 from tastemaker.events.trending import WINDOW_S, Vote, count, post
@@ -19,6 +20,18 @@ async def test_trending_falls_back_to_the_bundles_list(alone: httpx.AsyncClient)
     unknown = await alone.get("/v1/trending", params={"category": "Opera"})
     assert unknown.status_code == 404
     assert "Comedy, Drama, Thriller" in unknown.json()["remedy"]
+
+
+async def test_lists_are_counted_by_their_scene(client: httpx.AsyncClient) -> None:
+    before = counted("static", "trending"), counted("session", "similar")
+    await client.get("/v1/trending")
+    await client.get("/v1/items/i0/similar")
+    assert (counted("static", "trending"), counted("session", "similar")) == (before[0] + 1, before[1] + 1)
+
+
+def counted(served_from: str, scene: str) -> float:
+    labels = {"served_from": served_from, "scene": scene}
+    return REGISTRY.get_sample_value("tastemaker_slates_total", labels) or 0.0
 
 
 async def test_trending_in_a_country_and_a_window(ray: FakeRay, bundle_path: Path, redis_url: str) -> None:
