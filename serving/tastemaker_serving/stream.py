@@ -87,9 +87,10 @@ class Stream:
     def adopt(self, update: Update) -> None:
         """Know the items as they are now."""
         with self._beginning:
-            self._attributes = self._attributes.changed(update.added, update.items, update.gone)
+            attributes = self._attributes.changed(update.added, update.items, update.gone)
             if self._follower is not None:
-                self._follower.describe(self._attributes)
+                self._follower.describe(attributes)
+            self._attributes = attributes  # at the end, for an update that failed comes again
 
     def stop(self) -> None:
         """Follow no more."""

@@ -61,6 +61,7 @@ class Stack:
         patient = config.Deployment(timeout_ms=60_000)
         settings = config.Settings(
             home=home,
+            scenes={"digest": {"rules": [{"name": "editors", "action": "pin", "items": ["item-100"]}]}},
             serving=config.Serving(
                 deployments=config.Deployments(recommender=patient, candidate_generator=patient, ranker=patient),
                 sources=config.Sources(budgets_ms={}, budget_ms=60_000),
@@ -185,6 +186,19 @@ async def test_in_a_scene_with_a_life_only_what_is_new_comes_from_sources_that_k
     )
     await stack.until(lambda slate: {"new", "old"} <= set(slate))
     assert await news() == ["new"]
+
+
+async def test_a_pinned_item_that_is_removed_leaves_its_place_to_others(stack: Stack, redis_url: str) -> None:
+    async def digest() -> list[str]:
+        query = wire.Query("r", "u", "digest", None, 5)
+        return (await stack.recommender.recommend([query])).slates[0].item_ids
+
+    assert (await digest())[0] == "item-100"
+    await publish(redis_url, **{"item-100": None})
+    async with asyncio.timeout(30):
+        while "item-100" in (slate := await digest()):
+            await asyncio.sleep(0.05)
+    assert len(slate) == 5
 
 
 async def test_a_changed_title_is_in_reasons(stack: Stack, model_bundle: Bundle, redis_url: str) -> None:
