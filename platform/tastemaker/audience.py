@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from redis import Redis
 
 from tastemaker import columns
 from tastemaker.erasure import TOMBSTONES
-from tastemaker.lake import CLOCK_SKEW, TIMESTAMP_TYPE, Lake
+from tastemaker.lake import Lake, happened
 
 FILES_AT_ONCE = 100
 
@@ -29,10 +28,8 @@ def everyone(lake: Lake) -> list[str]:
 
 def active(lake: Lake, since: datetime) -> list[str]:
     """Ids of those with an event since then (UTC), sorted."""
-    first = f"events/date={since.astimezone(UTC) - CLOCK_SKEW:%Y-%m-%d}"
-    late = ds.field(columns.TIMESTAMP) >= pa.scalar(since, TIMESTAMP_TYPE)
     found: set[str] = set()
-    for users in _users_of(lake, [file for file in lake.event_files() if file >= first], late):
+    for users in _users_of(lake, list(lake.event_files(since)), happened(since, None)):
         found.update(users)
     return sorted(found)
 

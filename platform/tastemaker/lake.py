@@ -109,30 +109,38 @@ class Lake(Files):
         Raises:
             NotFound: the lake has never received an event.
         """
-        files = sorted(self._fs.glob(f"{self._root}/events/date=*/*.parquet"))
-        if not files:
+        files = self.event_files(since)
+        if not files and not self.event_files():
             raise NotFound(f"the lake at {self.url} has no events", "Fill it with `tastemaker data import`")
-        if since is not None:
-            first_day = f"date={since.astimezone(UTC) - CLOCK_SKEW:%Y-%m-%d}"
-            files = [file for file in files if file.split("/")[-2] >= first_day]
-        source = ds.dataset(files, schema=EVENT_SCHEMA, format="parquet", filesystem=self._fs)
-        return settled(source.to_table(filter=_window(since, until)))
+        return settled(self._events_in(list(files)).to_table(filter=happened(since, until)))
 
-    def event_files(self) -> dict[str, int]:
-        """Names of the event files, relative to the lake, in the order of arrival, and their bytes."""
+    def event_files(self, since: datetime | None = None) -> dict[str, int]:
+        """Names of the event files, relative to the lake, in the order of arrival, and their bytes.
+
+        Args:
+            since: leave out files that came too early for events of then or later.
+        """
         found = self._fs.glob(f"{self._root}/events/date=*/*.parquet", detail=True)
-        return {path[len(self._root) + 1 :]: int(found[path]["size"]) for path in sorted(found)}
+        files = {path[len(self._root) + 1 :]: int(found[path]["size"]) for path in sorted(found)}
+        if since is None:
+            return files
+        first = f"events/date={since.astimezone(UTC) - CLOCK_SKEW:%Y-%m-%d}"
+        return {file: size for file, size in files.items() if file >= first}
 
     def scan(self, files: Sequence[str], names: Sequence[str], wanted: ds.Expression | None = None) -> pa.Table:
         """Columns `names` of the events in `files` that are `wanted`, file by file, with repeated events.
 
         The last column, FILE, is each event's position in `files`.
         """
-        paths = [f"{self._root}/{file}" for file in files]
-        source = ds.dataset(paths, schema=EVENT_SCHEMA, format="parquet", filesystem=self._fs)
+        source = self._events_in(files)
+        paths = source.files
         table = source.to_table(columns=[*names, "__filename"], filter=wanted)
         place = pc.index_in(table["__filename"], value_set=pa.array(paths, pa.string()))
         return table.drop_columns("__filename").append_column(FILE, place)
+
+    def _events_in(self, files: Sequence[str]) -> ds.FileSystemDataset:
+        paths = [f"{self._root}/{file}" for file in files]
+        return ds.dataset(paths, schema=EVENT_SCHEMA, format="parquet", filesystem=self._fs)
 
     def replace_items(self, items: pa.Table, version: int | None = None) -> None:
         """Make `items` the whole catalogue, up to and including the changes of `version`; by default all there are.
@@ -149,9 +157,12 @@ class Lake(Files):
             raise NotFound(f"the lake at {self.url} has no items", "Fill it with `tastemaker data import`")
         return items
 
-    def users(self) -> pa.Table:
-        """The profiles in USER_SCHEMA; none when nobody has sent one, since a user is known by events alone."""
-        users = self.profiles.read()
+    def users(self, only: pa.Array | None = None) -> pa.Table:
+        """The profiles in USER_SCHEMA of the users `only`, by default of all.
+
+        There need not be any: a user is known by events alone.
+        """
+        users = self.profiles.read(only)
         return USER_SCHEMA.empty_table() if users is None else users
 
 
@@ -164,6 +175,16 @@ def arrival_ns(file: str) -> int:
 def _event_file() -> str:
     """Names sort by arrival, which is the order that ties in the events' own time keep."""
     return f"events/date={datetime.now(UTC):%Y-%m-%d}/{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.parquet"
+
+
+def happened(since: datetime | None, until: datetime | None) -> ds.Expression | None:
+    """Which events have `since` <= timestamp < `until`."""
+    timestamp = ds.field(columns.TIMESTAMP)
+    window = None if since is None else timestamp >= pa.scalar(since, TIMESTAMP_TYPE)
+    if until is None:
+        return window
+    before = timestamp < pa.scalar(until, TIMESTAMP_TYPE)
+    return before if window is None else window & before
 
 
 def settled(events: pa.Table) -> pa.Table:
@@ -195,15 +216,6 @@ def _conform(table: pa.Table, schema: pa.Schema, what: str) -> pa.Table:
         return table.select(schema.names).cast(schema)
     except pa.ArrowInvalid as error:
         raise InvalidInput(f"{what} do not fit their schema: {error}", "Correct the values") from error
-
-
-def _window(since: datetime | None, until: datetime | None) -> ds.Expression | None:
-    timestamp = ds.field(columns.TIMESTAMP)
-    window = None if since is None else timestamp >= pa.scalar(since, TIMESTAMP_TYPE)
-    if until is None:
-        return window
-    before = timestamp < pa.scalar(until, TIMESTAMP_TYPE)
-    return before if window is None else window & before
 
 
 def _codes(names: pa.ChunkedArray) -> npt.NDArray[np.int64]:

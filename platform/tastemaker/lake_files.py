@@ -11,7 +11,7 @@ import json
 import posixpath
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 import fsspec
 import numpy as np
@@ -22,6 +22,10 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from tastemaker.errors import InvalidInput, NotFound
+
+GROUP_ROWS: Final = 2**17
+"""Of one row group at most: what a reader decodes at once."""
+BATCH_ROWS: Final = 2**16
 
 
 class Files:
@@ -46,11 +50,36 @@ class Files:
         """Whether the file `name` (relative to the lake) is there."""
         return bool(self._fs.isfile(f"{self._root}/{name}"))
 
-    def read(self, name: str, remedy: str = "") -> pa.Table:
-        """The Parquet file `name`. Raises NotFound, with `remedy`, when it is not there."""
+    def read(self, name: str, remedy: str = "", wanted: ds.Expression | None = None) -> pa.Table:
+        """The rows of the Parquet file `name` that are `wanted`, by default all.
+
+        Raises:
+            NotFound: it is not there; with `remedy`.
+        """
         self._require(name, remedy)
         with self._fs.open(f"{self._root}/{name}", "rb") as stream:
-            return pq.read_table(stream)
+            return pq.read_table(stream, filters=wanted)
+
+    def parts(
+        self, name: str, names: Sequence[str] | None = None, wanted: ds.Expression | None = None, remedy: str = ""
+    ) -> Iterator[pa.Table]:
+        """Like `read`, with the columns `names` (all by default), some ten thousand rows at a time, in their order.
+
+        Row groups that their statistics rule out are not read, of the others one is held.
+        """
+        self._require(name, remedy)
+        with self._fs.open(f"{self._root}/{name}", "rb") as stream:
+            # By default a scan would keep the bytes of the whole file, and read dozens of batches ahead.
+            fragment = ds.ParquetFileFormat(pre_buffer=False).make_fragment(stream)
+            for batch in fragment.to_batches(
+                columns=None if names is None else list(names),
+                filter=wanted,
+                batch_size=BATCH_ROWS,
+                batch_readahead=1,
+                fragment_readahead=1,
+            ):
+                if batch.num_rows:
+                    yield pa.Table.from_batches([batch])
 
     def rows(self, name: str) -> int:
         """Rows of the Parquet file `name`, by its footer; 0 when it is not there."""
@@ -75,7 +104,7 @@ class Files:
             nonlocal rows
             with _writer(name, stream, first.schema) as writer:
                 for table in itertools.chain([first], parts):
-                    writer.write_table(table)
+                    writer.write_table(table, GROUP_ROWS)
                     rows += table.num_rows
 
         self._replace(name, fill)

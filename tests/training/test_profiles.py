@@ -51,5 +51,9 @@ async def test_segments_and_features_are_of_the_profiles_that_were_sent(
     comedies, dramas = lists["DE"][:14], lists["AT"][:14]
     assert {code % 2 for code in comedies} == {0}
     assert {code % 2 for code in dramas} == {1}
-    first = snapshots.users(lake).sort_by([("user_id", "ascending"), ("event_timestamp", "ascending")]).slice(0, 1)
+    first = (
+        pa.concat_tables(snapshots.users(lake))
+        .sort_by([("user_id", "ascending"), ("event_timestamp", "ascending")])
+        .slice(0, 1)
+    )
     assert first["account_age_days"].to_pylist() == pytest.approx([30 + 1 / 24])

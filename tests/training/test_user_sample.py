@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -8,9 +11,14 @@ import pytest
 
 from tastemaker.config import Settings
 from tastemaker.errors import NotFound
-from tastemaker.lake import EVENT_SCHEMA, Lake
+from tastemaker.features import snapshots
+from tastemaker.lake import USER_SCHEMA, Lake
 from tastemaker.training import Training
-from tastemaker_training import user_sample
+from tastemaker_training import data, recipes, user_sample
+from tastemaker_training.features import arrivals
+from tastemaker_training.features import engine as feature_engine
+from tastemaker_training.features.build import build
+from tastemaker_training.narrator import Narrator
 
 
 @pytest.fixture
@@ -35,7 +43,7 @@ def test_everybody_is_in_the_whole(home: Path, two_tastes: pa.Table) -> None:
 
 def test_users_are_sampled_with_all_of_their_events(home: Path) -> None:
     whole, half = sample(home, 1.0), sample(home, 0.5)
-    assert half.schema.equals(EVENT_SCHEMA)
+    assert half.schema.names == ["user_id", "item_id", "event_type", "timestamp", "value"]
     assert 15 <= len(users(half)) <= 45
     kept = pc.is_in(whole["user_id"], value_set=pa.array(sorted(users(half))))
     assert half.equals(whole.filter(kept)), "in time order, each event once"
@@ -51,6 +59,51 @@ def test_a_window_cuts_the_sample(home: Path) -> None:
     settings = Settings(home=home, training=Training(users_share=0.5))
     middle = user_sample.events(settings, times[10], times[-10])
     assert middle.num_rows == len([time for time in times if times[10] <= time < times[-10]])
+
+
+@pytest.mark.parametrize("engine", ["this process", "Ray"])
+def test_the_sample_is_the_lakes_events_whatever_the_partitions(
+    home: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    whole = Lake(Settings(home=home).lake).events()
+    monkeypatch.setattr(arrivals, "PARTITION_BYTES", 3000)
+    if engine == "Ray":
+        monkeypatch.setattr(feature_engine, "IN_PROCESS_BYTES", 0)
+    found = sample(home, 1.0)
+    assert found.equals(whole.select(found.column_names))
+
+
+def test_nobody_else_comes_here(home: Path, two_tastes: pa.Table, catalogue: pa.Table) -> None:
+    """What training reads of a lake is of the users in its sample: events, snapshots and profiles."""
+    settings = Settings(home=home, training=Training(users_share=0.2))
+    lake = Lake(settings.lake)
+    lake.replace_items(catalogue)
+    everybody = sorted(users(two_tastes))
+    profiles = [{"user_id": user, "country": f"of {user}"} for user in everybody]
+    lake.profiles.replace(pa.Table.from_pylist(profiles, USER_SCHEMA))
+    build(lake, settings)
+    read: list[set[str]] = []
+
+    def remember(original: Callable[..., Any]) -> Callable[..., Any]:
+        def reading(*arguments: Any, **named: Any) -> Any:
+            found = original(*arguments, **named)
+            tables = [found] if isinstance(found, pa.Table) else list(found)
+            read.extend(users(table) for table in tables if "user_id" in table.column_names)
+            return found if isinstance(found, pa.Table) else iter(tables)
+
+        return reading
+
+    with (
+        patch.object(snapshots, "users", remember(snapshots.users)),
+        patch.object(Lake, "users", remember(Lake.users)),
+        patch.object(data, "batch_features", autospec=True),
+    ):
+        known = data.read(settings, recipes.smoke(), Narrator(quiet=True))
+    mine = set(known.known.user_ids)
+    assert mine < set(everybody)
+    assert len(read) >= 2
+    assert set().union(*read) == mine
+    assert list(known.countries) == [f"of {user}" for user in known.known.user_ids]
 
 
 def test_days_count_from_now(home: Path, two_tastes: pa.Table) -> None:

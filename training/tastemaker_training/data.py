@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tastemaker import columns
 from tastemaker.config import Settings
@@ -33,7 +33,6 @@ class Data:
     split: Split  # what is known, and the holdout of the evaluation
     inner: Split  # of what is known: what the towers fit first, and what stops them and trains the ranker
     profiles: Floats  # (E + 1, P) of every known event's user, just before it; last, of a user without features
-
     countries: tuple[str | None, ...]  # of the users, by code
 
     @property
@@ -50,28 +49,32 @@ def read(settings: Settings, recipe: Recipe, narrator: Narrator) -> Data:
     """
     lake = Lake(settings.lake)
     with narrator.step("Events and catalogue") as tell:
-        events, items = user_sample.events(settings), lake.items()
-        whole = from_lake(events, items, settings)
-        split = split_by_time(whole, recipe.holdout)
-        inner = split_by_time(split.past, recipe.validation)
-        sufficiency.check(events, settings.event_types, split, inner, recipe)
-        tell(f"{len(whole.items):,} events of {len(whole.user_ids):,} users with {items.num_rows:,} items")
+        items = lake.items()
+        split, inner, window = _events(settings, items, recipe)
+        # Arrow's allocator keeps what was freed, and the arrays that follow are of another.
+        pa.default_memory_pool().release_unused()
+        known, total = split.past, len(split.is_past)
+        tell(f"{total:,} events of {len(known.user_ids):,} users with {items.num_rows:,} items")
     with narrator.step("Features in time") as tell:
         batch_features.build(lake, settings)
         names = vocabulary.read(lake)
-        known = split.past
-        users = [known.user_ids[user] for user in known.users]
-        profiles = profiles_at(Features(settings), users, known.timestamps, len(names))
-        tell(f"{len(profiles):,} profiles of {profiles.shape[1]} features")
-    nobody = np.zeros((1, profiles.shape[1]), dtype=np.float32)
-    nobody[0, 0] = 1.0  # the flag of missing features
-    times = events[columns.TIMESTAMP]
-    window = (times[0].as_py(), times[-1].as_py() + timedelta(microseconds=1))
-    profiles = np.concatenate([profiles, nobody])
-    countries = _countries(lake.users(), known.user_ids)
+        profiles = profiles_at(Features(settings), known.user_ids, known.users, known.timestamps, len(names))
+        tell(f"{len(known.items):,} profiles of {profiles.shape[1]} features")
+    countries = _countries(lake, known.user_ids)
     return Data(items, names, category_matrix(items, names), window, split, inner, profiles, countries)
 
 
-def _countries(users: pa.Table, user_ids: Sequence[str]) -> tuple[str | None, ...]:
-    told = dict(zip(users[columns.USER_ID].to_pylist(), users[columns.COUNTRY].to_pylist(), strict=True))
-    return tuple(told.get(user) for user in user_ids)
+def _events(settings: Settings, items: pa.Table, recipe: Recipe) -> tuple[Split, Split, tuple[datetime, datetime]]:
+    """The events of the users in the sample, split in time, what is known split again, and the time that they span."""
+    events = user_sample.events(settings)
+    split = split_by_time(from_lake(events, items, settings), recipe.holdout)
+    inner = split_by_time(split.past, recipe.validation)
+    sufficiency.check(events, settings.event_types, split, inner, recipe)
+    span = pc.min_max(events[columns.TIMESTAMP])
+    return split, inner, (span["min"].as_py(), span["max"].as_py() + timedelta(microseconds=1))
+
+
+def _countries(lake: Lake, user_ids: Sequence[str]) -> tuple[str | None, ...]:
+    users = lake.users(pa.array(user_ids, pa.string()))
+    rows = pc.index_in(pa.array(user_ids, pa.string()), value_set=users[columns.USER_ID])
+    return tuple(users[columns.COUNTRY].combine_chunks().take(rows).to_pylist())

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from tastemaker import columns
-from tastemaker.features.profile import profile_matrix, rows_from_frame
+from tastemaker.features.profile import MISSING, profile_matrix, profile_width, rows_of
 from tastemaker.features.store import Features
 from tastemaker_training.interactions import Floats, Interactions, Ints
 
@@ -44,9 +43,15 @@ def item_metadata(items: pa.Table, interactions: Interactions, liked: float) -> 
     return np.stack(facts, axis=1).astype(np.float32)
 
 
-def profiles_at(features: Features, user_ids: Sequence[str], timestamps: Ints, categories: int) -> Floats:
-    """Profiles (B, P) of users as they were at given seconds since 1970, by the feature store's join in time."""
-    asked = pd.DataFrame(
-        {columns.USER_ID: list(user_ids), columns.EVENT_TIMESTAMP: pd.to_datetime(timestamps, unit="s", utc=True)}
-    )
-    return profile_matrix(rows_from_frame(features.historical(asked)), categories)
+def profiles_at(features: Features, user_ids: Sequence[str], users: Ints, times: Ints, categories: int) -> Floats:
+    """Profiles (B + 1, P) of users as they were at a time, by the feature store's join; last, of somebody unknown.
+
+    Args:
+        users: (B,) places among `user_ids`. times: (B,) seconds since 1970.
+    """
+    profiles = np.zeros((len(users) + 1, profile_width(categories)), dtype=np.float32)
+    profiles[:, MISSING] = 1.0
+    for part in features.historical(user_ids, users, times):
+        snapshots = rows_of(part.snapshots, np.zeros(part.snapshots.num_rows))
+        profiles[part.rows] = profile_matrix(snapshots, categories)[part.places]
+    return profiles

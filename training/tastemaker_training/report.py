@@ -110,7 +110,7 @@ def _pipeline(served: Replay, funnel: Funnel) -> dict[str, Any]:
 def cut_profiles(features: Features, split: Split, users: npt.NDArray[np.int64], categories: int) -> Floats:
     """Profiles (V, P) of `users` at the moment of their first held-out event."""
     moments = split.future.timestamps[split.future.offsets[users]]
-    return profiles_at(features, [split.past.user_ids[user] for user in users], moments, categories)
+    return profiles_at(features, split.past.user_ids, users, moments, categories)[:-1]
 
 
 def two_tower_slates(bundle: Bundle, settings: Settings, split: Split, truth: Judgements, n: int) -> Slates:

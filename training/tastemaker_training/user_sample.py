@@ -6,47 +6,29 @@ histories apart, and one drawn anew each day would forget what it knew of its us
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tastemaker import columns
 from tastemaker.config import Settings
 from tastemaker.errors import NotFound
 from tastemaker.ids import keys_of
-from tastemaker.lake import EVENT_SCHEMA, FILE, Lake, settled
-from tastemaker_training.features.engine import engine_for
+from tastemaker.lake import Lake, happened
+from tastemaker_training.features.arrivals import ARRIVAL, partitions_for, parts_of, read_arrived, settled_arrivals
+from tastemaker_training.features.engine import PARTITION, engine_for
+from tastemaker_training.features.trails import COLUMNS
 
 SALT = "sample:"  # so that the sample is independent of everything else that hashes users
-TASKS = 64  # in which files are read, each by one worker
-
-
-@dataclass(frozen=True)
-class Reader:
-    """Reads the sampled users' events of some files."""
-
-    lake: str  # URL
-    share: float
-    since: datetime | None
-    until: datetime | None
-
-    def __call__(self, files: list[str]) -> pa.Table:
-        """Their rows, as they lie, with repeated events."""
-        time = pc.field(columns.TIMESTAMP)
-        wanted = pc.scalar(True) if self.since is None else time >= pa.scalar(self.since, pa.timestamp("us", "UTC"))
-        if self.until is not None:
-            wanted &= time < pa.scalar(self.until, pa.timestamp("us", "UTC"))
-        rows = Lake(self.lake).scan(files, EVENT_SCHEMA.names, wanted).drop_columns(FILE)
-        return rows.filter(sampled(rows[columns.USER_ID], self.share))
 
 
 def events(settings: Settings, since: datetime | None = None, until: datetime | None = None) -> pa.Table:
-    """Events as `Lake.events` gives them, of the users in the sample that `settings.training` asks for.
+    """Events of the users in the sample that `settings.training` asks for, as `Lake.events` gives them.
 
-    Files of more bytes than one process should read are read on Ray.
+    Columns: those of lake.EVENT_SCHEMA that an example is made of (`trails.COLUMNS`), but for the event's id. Files of
+    more bytes than one process should read are read on Ray; what nobody asks for never comes here.
 
     Raises:
         NotFound: the lake has no event of a user in the sample.
@@ -55,25 +37,45 @@ def events(settings: Settings, since: datetime | None = None, until: datetime | 
     if since is None and training.days is not None:
         midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         since = midnight - timedelta(days=training.days)
-    if training.users_share == 1:
-        return lake.events(since, until)
-    files = lake.event_files()
-    reader = Reader(settings.lake, training.users_share, since, until)
-    names = list(files)
-    tasks = [names[start::TASKS] for start in range(min(TASKS, len(names)))]
-    with engine_for(sum(files.values()), len(tasks), settings) as engine:
-        found = engine.collect(engine.make(tasks, reader)) if tasks else EVENT_SCHEMA.empty_table()
+    files = lake.event_files(since)
+    size = sum(files.values())
+    partitions = partitions_for(round(size * training.users_share))
+    read = partial(
+        read_arrived,
+        lake=settings.lake,
+        files=list(files),
+        names=COLUMNS,
+        partitions=partitions,
+        wanted=happened(since, until),
+        kept=None if training.users_share == 1 else partial(sampled, share=training.users_share),
+    )
+    with engine_for(size, partitions, settings) as engine:
+        found = engine.collect(engine.by_partition(engine.make(parts_of(files.values()), read), _counted))
     if found.num_rows == 0:
-        raise NotFound(
-            f"the lake at {settings.lake} has no event of the {training.users_share:.3%} of users that are sampled",
-            "Import some with `tastemaker data import`, or raise `training.users_share`",
-        )
-    return settled(found.select(EVENT_SCHEMA.names))
+        raise NotFound(*_nothing(settings, since))
+    found = found.sort_by([(columns.TIMESTAMP, "ascending"), (ARRIVAL, "ascending")])
+    return found.drop_columns([ARRIVAL])
 
 
-def sampled(user_ids: pa.ChunkedArray, share: float) -> pa.ChunkedArray:
+def sampled(user_ids: pa.ChunkedArray, share: float) -> pa.Array:
     """Whether each of `user_ids` is one of the `share` of users that a run learns from."""
     encoded = user_ids.combine_chunks().dictionary_encode()
     keys = keys_of(f"{SALT}{user}" for user in encoded.dictionary.to_pylist())
     kept = (keys >> np.uint64(32)) < np.uint64(round(share * 2**32))
     return pa.array(kept[encoded.indices.to_numpy()])
+
+
+def _counted(events: pa.Table) -> pa.Table:
+    """A partition's events once each."""
+    return settled_arrivals(events).drop_columns([columns.EVENT_ID, PARTITION])
+
+
+def _nothing(settings: Settings, since: datetime | None) -> tuple[str, str]:
+    """What to say where there are no events, and what to do."""
+    found, remedy = f"the lake at {settings.lake} has no event", "Fill it with `tastemaker data import`"
+    if since is not None:
+        found, remedy = f"{found} since {since:%Y-%m-%d}", f"{remedy}, or raise `training.days`"
+    if settings.training.users_share < 1:
+        found = f"{found} of the {settings.training.users_share:.3%} of users that are sampled"
+        remedy = f"{remedy}, or raise `training.users_share`"
+    return found, remedy

@@ -12,6 +12,7 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from tastemaker.changes import tables
@@ -39,14 +40,18 @@ class ChangingTable:
         """The table without its changes; need not be there."""
 
     @while_files_go
-    def read(self) -> pa.Table | None:
-        """The table with all changes, in its schema; None where there never was a row."""
+    def read(self, only: pa.Array | None = None) -> pa.Table | None:
+        """The table with all changes, in its schema; None where there never was a row.
+
+        Args:
+            only: ids of the rows that are wanted, by default all.
+        """
+        wanted = None if only is None else ds.field(self.schema.names[0]).isin(only)
         # Changes before the base: whoever folds them in writes the base first, so between the two nothing is missed.
-        changes = [self._files.read(file) for file in self.change_files()]
-        base = fitted(self._files.read(self.base), self.schema) if self._files.exists(self.base) else None
-        if base is None and not changes:
-            return None
-        return tables.changed(self.schema.empty_table() if base is None else base, changes)
+        changes = [self._files.read(file, wanted=wanted) for file in self.change_files()]
+        if self._files.exists(self.base):
+            return tables.changed(fitted(self._files.read(self.base, wanted=wanted), self.schema), changes)
+        return tables.changed(self.schema.empty_table(), changes) if changes else None
 
     def version(self) -> int:
         """The version up to which the lake has all changes; 0 for none."""

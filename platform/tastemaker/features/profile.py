@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from tastemaker import columns
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Floats = npt.NDArray[np.float32]
 HOURS: Final = 24
 DEVICES: Final = ("mobile", "desktop", "tv", "other")
+MISSING: Final = 0
+"""Where a profile says that its user is not known."""
 SCALARS: Final = 4
 """Missing flag, then log1p of account age, items consumed and session duration."""
 
@@ -59,10 +59,18 @@ def rows_from(columns_by_name: Mapping[str, Sequence[Any]], ages: npt.NDArray[np
     )
 
 
-def rows_from_frame(frame: pd.DataFrame) -> UserRows:
-    """Rows from what `Features.historical` returns."""
-    ages = frame[columns.FEATURE_AGE_S].to_numpy(dtype=np.float64)
-    return rows_from({name: frame[name].to_list() for name in frame.columns}, ages)
+def rows_of(snapshots: pa.Table, ages: npt.NDArray[np.float64]) -> UserRows:
+    """Rows from users' snapshots (`features.snapshots`) of these ages [s] (B,)."""
+    return UserRows(
+        known=np.ones(len(ages), dtype=np.bool_),
+        age_s=ages,
+        account_age_days=_numbers(snapshots[columns.ACCOUNT_AGE_DAYS]),
+        total_items_consumed=_numbers(snapshots[columns.TOTAL_ITEMS_CONSUMED]),
+        avg_session_duration_7d=_numbers(snapshots[columns.AVG_SESSION_DURATION_7D]),
+        device_type=tuple(snapshots[columns.DEVICE_TYPE].fill_null("").to_pylist()),
+        active_hours=_matrix(snapshots[columns.ACTIVE_HOURS], HOURS),
+        genre_affinity=_matrix(snapshots[columns.GENRE_AFFINITY]),
+    )
 
 
 def profile_width(categories: int) -> int:
@@ -74,7 +82,7 @@ def profile_matrix(rows: UserRows, categories: int) -> Floats:
     """Profiles (B, P): missing flag, log1p account age [days], log1p items consumed, log1p session [s], active hours,
     device one-hot (`DEVICES`), affinity to the first `categories` categories of the vocabulary."""
     profile = np.zeros((len(rows), profile_width(categories)), dtype=np.float32)
-    profile[:, 0] = ~rows.known
+    profile[:, MISSING] = ~rows.known
     profile[:, 1] = np.log1p(rows.account_age_days)
     profile[:, 2] = np.log1p(rows.total_items_consumed)
     profile[:, 3] = np.log1p(rows.avg_session_duration_7d)
@@ -104,4 +112,17 @@ def _vectors(values: Sequence[Any], width: int | None = None) -> Floats:
     for row, (value, length) in enumerate(zip(values, lengths, strict=True)):
         if length:
             matrix[row, :length] = value
+    return matrix
+
+
+def _numbers(column: pa.ChunkedArray) -> Floats:
+    return np.nan_to_num(np.asarray(column.to_numpy(), dtype=np.float32))
+
+
+def _matrix(column: pa.ChunkedArray, width: int = 0) -> Floats:
+    """A matrix of lists that may be absent or of different lengths, at least `width` wide, with zeros at their ends."""
+    lists = column.combine_chunks()
+    lengths = lists.value_lengths().fill_null(0).to_numpy()
+    matrix = np.zeros((len(lists), lengths.max(initial=width)), dtype=np.float32)
+    matrix[np.arange(matrix.shape[1]) < lengths[:, None]] = lists.flatten().to_numpy(zero_copy_only=False)
     return matrix

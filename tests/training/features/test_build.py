@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,10 +19,11 @@ from tastemaker.config import Settings
 from tastemaker.errors import NotFound
 from tastemaker.features import snapshots, vocabulary
 from tastemaker.features.files import ITEM_FILE, USER_FILE
-from tastemaker.features.profile import profile_matrix, rows_from_frame
+from tastemaker.features.profile import MISSING
 from tastemaker.features.store import Features
 from tastemaker.importing import ImportRequest, import_data
 from tastemaker.lake import EVENT_SCHEMA, ITEM_SCHEMA, USER_SCHEMA, Lake
+from tastemaker_training.dataset import profiles_at
 from tastemaker_training.features import build as features
 from tastemaker_training.features import items
 from tastemaker_training.features.build import Built
@@ -195,28 +195,27 @@ def test_item_snapshots_equal_a_plain_count_of_the_events_before_them(events: li
 @given(EVENTS)
 def test_what_is_joined_to_an_event_knows_nothing_of_it_or_of_what_follows(events: list[dict[str, Any]]) -> None:
     """The profile that an event is trained with is the same when it and all later events never happened."""
-    entities = pd.DataFrame(
-        {
-            columns.USER_ID: [e[columns.USER_ID] for e in events],
-            columns.EVENT_TIMESTAMP: [e[columns.TIMESTAMP] for e in events],
-        }
-    )
-    knowing = joined_profiles(table(*events), entities)
-    for moment, rows in entities.groupby(columns.EVENT_TIMESTAMP):
+    knowing = joined_profiles(table(*events), events)
+    for moment in {e[columns.TIMESTAMP] for e in events}:
         before = table(*(e for e in events if e[columns.TIMESTAMP] < moment))
+        now = [place for place, e in enumerate(events) if e[columns.TIMESTAMP] == moment]
         if before.num_rows:
-            assert np.array_equal(knowing[rows.index], joined_profiles(before, rows))
+            assert np.array_equal(knowing[now], joined_profiles(before, [events[place] for place in now]))
         else:
-            assert knowing[rows.index, 0].all(), "the first events of all find no features"
+            assert knowing[now, MISSING].all(), "the first events of all find no features"
 
 
-def joined_profiles(events: pa.Table, entities: pd.DataFrame) -> npt.NDArray[np.float32]:
+def joined_profiles(events: pa.Table, asked: list[dict[str, Any]]) -> npt.NDArray[np.float32]:
+    """The profiles of the users of some events just before these."""
     local = Settings(lake_url=f"memory://{uuid.uuid4().hex}")
     lake = Lake(local.lake)
     lake.replace_items(CATALOGUE)
     lake.append_events(events)
     features.build(lake, local)
-    return profile_matrix(rows_from_frame(Features(local).historical(entities)), len(CATEGORIES))
+    times = np.array([int(e[columns.TIMESTAMP].timestamp()) for e in asked])
+    ids = sorted({e[columns.USER_ID] for e in asked})
+    users = np.array([ids.index(e[columns.USER_ID]) for e in asked])
+    return profiles_at(Features(local), ids, users, times, len(CATEGORIES))[:-1]
 
 
 def test_a_catalogue_without_categories_or_with_gaps_in_them_builds(tmp_path: Path) -> None:
@@ -227,7 +226,7 @@ def test_a_catalogue_without_categories_or_with_gaps_in_them_builds(tmp_path: Pa
         lake.replace_items(pa.Table.from_pylist([item], ITEM_SCHEMA))
         features.build(lake, SETTINGS)
         assert vocabulary.read(lake) == vocabulary_then
-    assert snapshots.users(lake)[columns.GENRE_AFFINITY].to_pylist() == [[0.5]]
+    assert [list(row) for part in snapshots.users(lake) for row in part[columns.GENRE_AFFINITY].to_pylist()] == [[0.5]]
 
 
 def test_a_build_writes_what_feast_reads_and_grows_the_vocabulary(tmp_path: Path) -> None:

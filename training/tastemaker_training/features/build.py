@@ -27,6 +27,7 @@ from tastemaker.features import vocabulary
 from tastemaker.features.files import FRESH_USER_FILE, ITEM_FILE, USER_FILE
 from tastemaker.lake import Lake
 from tastemaker_training.features import state as feature_state
+from tastemaker_training.features.arrivals import partitions_for, partitions_of, parts_of
 from tastemaker_training.features.engine import PARTITION, Engine, engine_for
 from tastemaker_training.features.partitions import (
     FIRST,
@@ -37,17 +38,12 @@ from tastemaker_training.features.partitions import (
     Run,
     make_items,
     partition_name,
-    partitions_of,
     read_events,
     renew_hours,
     renew_users,
 )
 from tastemaker_training.features.state import State, place
 
-PARTITION_BYTES = 4 * 2**20
-"""Event files (zstd) of one partition: a task holds it decoded, some thirty times as much."""
-SCAN_BYTES = 16 * 2**20
-"""Event files that one task reads."""
 ITEM_FACTS = (columns.ITEM_ID, columns.CATEGORIES, columns.RELEASE_YEAR, columns.CONTENT_LENGTH_MIN)
 PROFILE_FACTS = (columns.USER_ID, columns.CREATED_AT)
 """What snapshots take from the catalogue and from the profiles."""
@@ -89,7 +85,7 @@ def _build(name: str, lake: Lake, settings: Settings, files: Mapping[str, int], 
     state = None if full else feature_state.load(lake)
     new = None if state is None else _arrivals(lake, settings, state, list(files))
     if state is None or new is None:
-        state, new = _nothing(max(1, -(-sum(files.values()) // PARTITION_BYTES)), settings), list(files)
+        state, new = _nothing(partitions_for(sum(files.values())), settings), list(files)
     known = _known(lake, len(state.users))
     before = {name: lake.read(file) for name, file in state.known.items()}
     if not new and _is_published(lake, state) and all(known[name].equals(before[name]) for name in known):
@@ -181,7 +177,7 @@ def _advance(run: Run, touched: pa.Array | None, engine: Engine[Any], sizes: Seq
     """Do the run's work on the partitions; returns the state after it."""
     users, hours, extents = list(run.state.users), list(run.state.hours), list(run.state.extents)
     if touched is None or len(touched):
-        events = engine.make(_parts(sizes), partial(read_events, run, touched=touched))
+        events = engine.make(parts_of(sizes), partial(read_events, run, touched=touched))
         changes = engine.by_partition(events, partial(renew_users, run))
         for row in engine.collect(engine.by_partition(changes, partial(renew_hours, run))).to_pylist():
             hours[row[PARTITION]] = place(run.name, partition_name(HOURS, row[PARTITION]))
@@ -206,17 +202,6 @@ def _advance(run: Run, touched: pa.Array | None, engine: Engine[Any], sizes: Seq
 
 def _make_items(run: Run, after: State, partition: int) -> pa.Table:
     return make_items(run, partition, after.hours[partition], after.extent)
-
-
-def _parts(sizes: Sequence[int]) -> list[tuple[int, int]]:
-    """Ranges of event files that are read at once."""
-    parts, start, held = [], 0, 0
-    for place_, size in enumerate(sizes):
-        if held and held + size > SCAN_BYTES:
-            parts.append((start, place_))
-            start, held = place_, 0
-        held += size
-    return [*parts, (start, len(sizes))]
 
 
 def _publish(lake: Lake, run: Run, after: State, *, whole: bool) -> State:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, Progress, TimeElapsedColumn
 
 from tastemaker import config
 from tastemaker.features.files import MATERIALIZED_KEY
@@ -57,30 +57,28 @@ def materialize(
     """Put users' recent events and the newest snapshot of every user and item online, where serving reads them.
 
     Run it after `tastemaker features build`. Running it again changes nothing that is up to date, and events that
-    arrived meanwhile are kept.
+    arrived meanwhile are kept. Beyond 64 MB of event files the events are Ray's work, whose nodes must reach Redis.
     """
     from redis import Redis
 
     from tastemaker.embedded import connect_url
-    from tastemaker.features import trail
     from tastemaker.features.files import ITEM_VIEW, USER_VIEW
     from tastemaker.features.store import Features
-    from tastemaker.lake import Lake
+    from tastemaker_training.features.trails import fill_trails
 
     settings = config.load()
     redis_url = redis_url or connect_url(settings)
     store = Features(settings, redis_url)
     views = (USER_VIEW,) if users_only else (USER_VIEW, ITEM_VIEW)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    shown = ("{task.description}", BarColumn(), "{task.completed:,} rows", TimeElapsedColumn())
+    with Progress(*shown, console=Console(stderr=True), transient=True) as progress:
         tasks = {view: progress.add_task(view, total=None) for view in views}
-        written = store.materialize(
-            views, lambda view, done, total: progress.update(tasks[view], completed=done, total=total)
-        )
-    trails = trail.from_events(Lake(settings.lake).events(), settings)
+        written = store.materialize(views, lambda view, done: progress.update(tasks[view], completed=done))
+        progress.add_task("trails", total=None)
+        trails = fill_trails(settings, redis_url)
     with Redis.from_url(redis_url) as redis:
-        trail.fill(redis, trails)
         redis.set(MATERIALIZED_KEY, int(time.time()))
-    _report({**written, "trails": len(trails)}, as_json)
+    _report({**written, "trails": trails}, as_json)
 
 
 def _report(counts: dict[str, int], as_json: bool) -> None:

@@ -15,14 +15,14 @@ import pyarrow.dataset as ds
 
 from tastemaker import columns
 from tastemaker.config import Settings
-from tastemaker.ids import keys_of
-from tastemaker.lake import FILE, Lake, settled
+from tastemaker.lake import FILE, Lake
+from tastemaker_training.features.arrivals import ARRIVAL, Part, arrival_of, partitions_of, settled_arrivals
 from tastemaker_training.features.engine import PARTITION
 from tastemaker_training.features.items import END, HOURS_SCHEMA, item_hours, item_snapshots, negated, summed
 from tastemaker_training.features.state import State, place
 from tastemaker_training.features.users import user_snapshots
 
-ARRIVAL, IS_NEW = "arrival", "is_new"
+IS_NEW = "is_new"
 COLUMNS = (
     columns.EVENT_ID,
     columns.USER_ID,
@@ -63,21 +63,13 @@ def partition_name(what: str, partition: int) -> str:
     return f"{what}-{partition:05d}.parquet"
 
 
-def partitions_of(ids: pa.ChunkedArray, count: int) -> pa.Array:
-    """The partition of each id, by its hash: (n,) int32."""
-    encoded = pc.dictionary_encode(ids.combine_chunks())
-    keys = keys_of(encoded.dictionary.to_pylist()) % np.uint64(count)
-    return pa.array(keys.astype(np.int32)[encoded.indices.to_numpy()])
-
-
-def read_events(run: Run, part: tuple[int, int], touched: pa.Array | None) -> pa.Table:
+def read_events(run: Run, part: Part, touched: pa.Array | None) -> pa.Table:
     """The events of the `touched` users (None for all) in the run's files `part`, with their users' partitions."""
     first, end = part
     wanted = None if touched is None else ds.field(columns.USER_ID).isin(touched)
     events = Lake(run.lake).scan(run.files[first:end], COLUMNS, wanted)
     file = events[FILE].to_numpy().astype(np.int64) + first
-    arrival = (file << 32) + np.arange(len(file))  # rows of one file ascend
-    events = events.drop_columns(FILE).append_column(ARRIVAL, pa.array(arrival))
+    events = events.drop_columns(FILE).append_column(ARRIVAL, arrival_of(file))
     events = events.append_column(IS_NEW, pa.array(np.array(run.is_new, bool)[file]))
     return events.append_column(PARTITION, partitions_of(events[columns.USER_ID], run.partitions))
 
@@ -90,7 +82,7 @@ def renew_users(run: Run, events: pa.Table) -> pa.Table:
     """
     lake, partition = Lake(run.lake), events[PARTITION][0].as_py()
     items, profiles = lake.read(run.known[ITEMS]), lake.read(run.known[USERS])
-    now, before = _settled(events), _settled(events.filter(pc.invert(events[IS_NEW])))
+    now, before = settled_arrivals(events), settled_arrivals(events.filter(pc.invert(events[IS_NEW])))
     rows = user_snapshots(now, items, profiles, run.categories, run.settings)
     kept = run.state.users[partition]
     if kept is not None:
@@ -128,11 +120,6 @@ def make_items(run: Run, partition: int, hours: str | None, extent: tuple[int, i
     rows = item_snapshots(held, items, extent)
     lake.write(place(run.name, partition_name(ITEMS, partition)), _in_order(rows, columns.ITEM_ID))
     return pa.table({PARTITION: pa.array([partition], pa.int32())})
-
-
-def _settled(events: pa.Table) -> pa.Table:
-    """`events` once each, by time, ties in the order of arrival."""
-    return settled(events.sort_by(ARRIVAL))
 
 
 def _in_order(rows: pa.Table, key: str) -> pa.Table:
