@@ -4,8 +4,8 @@ An item's click rate has a Beta distribution: a prior, which is worth `STRENGTH`
 catalogue, and what was counted since. A request draws one rate for each item and takes those with the highest, so that
 an item is tried as often as it is likely to be the best (Thompson 1933; Chapelle & Li 2011, NIPS).
 
-Counts are online, in two hashes by item id: an impression is a slate that was computed with the item in it, a click
-counts once per user, item and day.
+Counts are online, in two hashes by item id: an impression is a slate with the item in it that was computed and shown, a
+click counts once per user, item and day.
 
 N items, M of them in the pool that requests draw from, B users, E explored of each.
 """

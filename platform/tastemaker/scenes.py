@@ -246,6 +246,12 @@ def packaged() -> Scenes:
     return Scenes({name: _scene(name, fields, str(PACKAGED)) for name, fields in _read(PACKAGED).items()})
 
 
+def unexplored(settings: Settings, name: str) -> Settings:
+    """The same settings, but that the scene `name` explores nothing."""
+    fields = settings.scenes.get(name, {}) | {"explore": {"share": 0}}
+    return settings.model_copy(update={"scenes": settings.scenes | {name: fields}})
+
+
 def load(settings: Settings) -> Scenes:
     """The scenes of this installation.
 

@@ -122,7 +122,9 @@ class DigestWorker:
         from tastemaker_serving.in_process import InProcess
 
         models = plan.models
-        self._recommender = InProcess(plan.settings, models.bundle(plan.settings), models.version, plan.redis_url)
+        # What a letter shows is counted by nobody, so that it would explore the same for ever.
+        settings = scenes.unexplored(plan.settings, scenes.DIGEST)
+        self._recommender = InProcess(settings, models.bundle(settings), models.version, plan.redis_url)
         self._wanted = wanted
         self._store = Files(work)
         self._users = self._store.read(USERS)[columns.USER_ID].to_pylist()

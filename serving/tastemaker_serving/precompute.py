@@ -1,30 +1,44 @@
 """Slates of active users, computed before they ask: hourly, into the cache that the edge looks in first.
 
-Each entry carries the epoch that its user had before it was computed: an event outdates it as it does any other.
+Each entry carries the epoch that its user had before it was computed: an event outdates it as it does any other. It is
+computed as the user's own request would be, under an id of its own: so it explores by a chance of its own, sinks what
+was shown lately, and is the origin of what is served from it. A share is logged in full detail, so that it can be
+explained; what was only computed is otherwise neither logged nor counted as shown.
 """
 
 from __future__ import annotations
 
+import asyncio
+import random
 import time
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
 
 from tastemaker import scenes
-from tastemaker.features.trail import epoch_key, slate_key
+from tastemaker.decisions import recent as decisions
+from tastemaker.decisions.record import Decision
+from tastemaker.features.trail import epoch_key, shown_key, slate_key
 from tastemaker.scenes import stamp
-from tastemaker.types import SlateItem
+from tastemaker.types import Slate, SlateItem
 from tastemaker_serving import batch, wire
 from tastemaker_serving.batch import BATCH, Plan
+from tastemaker_serving.edge import recent
 from tastemaker_serving.edge.cache import Entry, encode_entry, variant_of
+from tastemaker_serving.edge.decisions import decision_of
+from tastemaker_serving.edge.recent import Shown
 
 PART_USERS: Final = 1000
 LIFE_S: Final = 3900
 """How long an entry is fresh as long as its user does nothing: until the next hourly run is done."""
+COLOUR: Final = "precompute"
+"""What is logged in the place of the colour that answered."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +85,13 @@ def fill(
     return Summary(plan.models.version, len(users), slates, round(time.monotonic() - began, 3))
 
 
+class Asker(NamedTuple):
+    """A user's epoch, and what the scene showed them lately, newest first."""
+
+    epoch: int
+    shown: Sequence[Shown]
+
+
 class PrecomputeWorker:
     """Makes the slates of a part of the users, and puts them into the cache."""
 
@@ -79,54 +100,85 @@ class PrecomputeWorker:
         from tastemaker_serving.in_process import InProcess
 
         models = plan.models
+        self._plan, self._wanted = plan, wanted
         self._recommender = InProcess(plan.settings, models.bundle(plan.settings), models.version, plan.redis_url)
         self._redis = Redis.from_url(plan.redis_url)
-        self._version = models.version
-        self._wanted = wanted
         self._scene = scenes.load(plan.settings)[wanted.scene]
 
     def __call__(self, part: pa.Table) -> pa.Table:
         """Do one part."""
         users = part["users"][0].as_py()
-        kept = sum(self._keep(users[start : start + BATCH]) for start in range(0, len(users), BATCH))
+        kept = sum(self._fill(users[start : start + BATCH]) for start in range(0, len(users), BATCH))
         return pa.table({"users": [len(users)], "slates": [kept]})
 
-    def _keep(self, users: Sequence[str]) -> int:
-        wanted = self._wanted
-        epochs = self._epochs(users)  # before the slates: an event meanwhile must outdate them
-        queries = [
-            wire.Query("precompute", user, wanted.scene, device, wanted.n)
-            for user, device in product(users, wanted.devices)
-        ]
-        slates = [
-            slate
-            for start in range(0, len(queries), BATCH)
-            for slate in self._recommender.slates(queries[start : start + BATCH])
-        ]
-        kept, rules = 0, self._scene.in_force(time.time())
-        any_length = self._scene.begins_alike(rules)
+    def _fill(self, users: Sequence[str]) -> int:
+        askers = self._askers(users)  # before the slates: an event meanwhile must outdate them
+        queries = [self._query(user, device, askers[user]) for user, device in product(users, self._wanted.devices)]
+        # The edge tops up what is too short with what it alone knows.
+        whole = [(query, slate) for query, slate in self._slates(queries) if len(slate.item_ids) == query.n]
+        self._log([self._decision(query, slate) for query, slate in whole if query.traced])
+        rules, now = self._scene.in_force(time.time()), time.time()
+        any_length, life_s = self._scene.begins_alike(rules), max(LIFE_S, self._wanted.keep_s)
         with self._redis.pipeline(transaction=False) as pipe:
-            for query, slate in zip(queries, slates, strict=True):
-                if len(slate.item_ids) < wanted.n:
-                    continue  # the edge tops it up with what it alone knows
-                variant = variant_of(self._version, query, rules=stamp(rules), any_length=any_length)
-                entry = self._entry(epochs[query.user_id], slate)
-                pipe.set(slate_key(query.user_id, variant), encode_entry(entry), ex=max(LIFE_S, wanted.keep_s))
-                kept += 1
+            for query, slate in whole:
+                variant = variant_of(self._plan.models.version, query, rules=stamp(rules), any_length=any_length)
+                entry = self._entry(askers[query.user_id].epoch, now, query, slate)
+                pipe.set(slate_key(query.user_id, variant), encode_entry(entry), ex=life_s)
             pipe.execute()
-        return kept
+        return len(whole)
 
-    def _epochs(self, users: Sequence[str]) -> dict[str, int]:
+    def _askers(self, users: Sequence[str]) -> Mapping[str, Asker]:
         with self._redis.pipeline(transaction=False) as pipe:
             for user in users:
-                pipe.get(epoch_key(user))
-            epochs: list[Any] = pipe.execute()
-        return {user: int(epoch or 0) for user, epoch in zip(users, epochs, strict=True)}
+                pipe.mget(epoch_key(user), shown_key(user, self._wanted.scene))
+            told: Any = pipe.execute()
+        return {
+            user: Asker(int(epoch or 0), recent.decode(shown)) for user, (epoch, shown) in zip(users, told, strict=True)
+        }
 
-    def _entry(self, epoch: int, slate: wire.RankedSlate) -> Entry:
-        places = zip(slate.item_ids, slate.scores, slate.sources, slate.reasons, strict=True)
-        items = tuple(
-            SlateItem(item_id, score, position, source, reason)
-            for position, (item_id, score, source, reason) in enumerate(places)
+    def _query(self, user: str, device: str | None, asker: Asker) -> wire.Query:
+        scene, request_id = self._wanted.scene, uuid.uuid4().hex
+        is_traced = self._plan.settings.decisions.detail_of(scene, random.random()) == "full"
+        query = wire.Query(request_id, user, scene, device, self._wanted.n, traced=is_traced)
+        return recent.on_page(query, 0, asker.shown, self._scene.repetition).query
+
+    def _slates(self, queries: Sequence[wire.Query]) -> Iterator[tuple[wire.Query, wire.RankedSlate]]:
+        """The queries with their slates; those that are traced are asked alone, as they are by the edge."""
+        together = [query for query in queries if not query.traced]
+        batches = [[query] for query in queries if query.traced]
+        batches += [together[start : start + BATCH] for start in range(0, len(together), BATCH)]
+        for asked in batches:
+            yield from zip(asked, self._recommender.slates(asked), strict=True)
+
+    def _entry(self, epoch: int, now: float, query: wire.Query, slate: wire.RankedSlate) -> Entry:
+        return Entry(
+            epoch=epoch,
+            created=now,
+            model_version=self._plan.models.version,
+            segment=slate.segment,
+            items=_items(slate),
+            request_id=query.request_id,
+            life_s=LIFE_S,
+            propensities=slate.chances(),
         )
-        return Entry(epoch, time.time(), self._version, slate.segment, items, life_s=LIFE_S)
+
+    def _decision(self, query: wire.Query, slate: wire.RankedSlate) -> Decision:
+        version = self._plan.models.version
+        made = Slate(query.request_id, query.user_id, query.scene, _items(slate), version, slate.served_from)
+        return decision_of(query, made, COLOUR, propensities=slate.chances(), trace=slate.trace)
+
+    def _log(self, made: Sequence[Decision]) -> None:
+        async def write() -> None:
+            async with AsyncRedis.from_url(self._plan.redis_url) as redis:
+                await decisions.write(redis, made, self._plan.settings.decisions)
+
+        if made:
+            asyncio.run(write())
+
+
+def _items(slate: wire.RankedSlate) -> tuple[SlateItem, ...]:
+    places = zip(slate.item_ids, slate.scores, slate.sources, slate.reasons, strict=True)
+    return tuple(
+        SlateItem(item_id, score, position, source, reason)
+        for position, (item_id, score, source, reason) in enumerate(places)
+    )

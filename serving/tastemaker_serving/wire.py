@@ -63,6 +63,10 @@ class RankedSlate(msgspec.Struct, frozen=True):
     propensities: list[float] = []
     trace: Trace | None = None
 
+    def chances(self) -> dict[str, float]:
+        """The propensities by item."""
+        return dict(zip(self.item_ids, self.propensities, strict=False))
+
 
 class Batch(msgspec.Struct, frozen=True):
     """The answers to one POST. `stage_ms` is wall time by stage, in milliseconds, for the batch as a whole."""

@@ -60,6 +60,15 @@ def test_scenes_in_the_settings_are_laid_over_the_file(tmp_path: Path) -> None:
         scenes.load(Settings(scenes={"home": {"cahps": 1}}))
 
 
+def test_a_scene_may_be_taken_without_its_exploration(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text("digest: {explore: {share: 0.2}}\n")
+    own = {"digest": {"diversity": {"weight": 0.3}}, "home": {"explore": {"share": 0.1}}}
+    bare = scenes.load(scenes.unexplored(Settings(scenes_file=file, scenes=own), "digest"))
+    assert (bare["digest"].explore.share, bare["digest"].diversity.weight) == (0, 0.3)
+    assert bare["home"].explore.share == 0.1
+
+
 def test_a_variable_may_hold_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASTEMAKER_SCENES", '{"home": {"rules": [{"name": "a", "action": "ban", "items": ["x"]}]}}')
     assert [rule.name for rule in scenes.load(Settings())["home"].rules] == ["a"]

@@ -107,14 +107,15 @@ def test_users_of_a_file_get_the_slates_that_serving_gives_them_as_csv(
     items = [f"item-{code}" for code in range(model_bundle.manifest.items)]
     users = seed_users(redis_url, items, users=3, events=8)
     out = tmp_path / "of, some.csv"
-    summary = digest.write(
-        plan_for(tmp_path, redis_url, model_bundle), str(out), 4, [*users, "stranger", users[0]], nobody
-    )
+    settings = Settings(home=tmp_path, scenes={"digest": {"explore": {"share": 1.0}}})
+    plan = Plan.of(settings, redis_url, Models("tastemaker/7", model_bundle.path))
+    summary = digest.write(plan, str(out), 4, [*users, "stranger", users[0]], nobody)
     assert (summary.users, summary.rows) == (4, 16)
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(dict.fromkeys(row["user_id"] for row in rows)) == [*users, "stranger"]
     assert all(0 < float(row["score"]) < 1 for row in rows)
+    assert "explore" not in {row["source"] for row in rows}
     assert os.listdir(tmp_path) == [out.name] or ".of, some.csv.parts" not in os.listdir(tmp_path)
 
 

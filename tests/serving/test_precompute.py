@@ -1,27 +1,33 @@
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import numpy as np
 import pytest
 from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
 
 from tastemaker.bundle import Bundle
 from tastemaker.config import Edge, Settings
+from tastemaker.decisions import recent
 from tastemaker.features import trail
 from tastemaker.ids import key_of
 from tastemaker_serving import precompute
 from tastemaker_serving.batch import Models, Plan
 from tastemaker_serving.bench import seed_users
 from tastemaker_serving.edge.app import create_app
+from tastemaker_serving.edge.cache import Entry
 from tastemaker_serving.precompute import Wanted
 
-pytestmark = pytest.mark.stack
 
-
+@pytest.mark.stack
 async def test_a_precomputed_slate_is_a_cache_hit_until_the_users_next_event(
     tmp_path: Path, redis_url: str, model_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,6 +69,7 @@ async def test_a_precomputed_slate_is_a_cache_hit_until_the_users_next_event(
             assert stale["degraded"] == ["ray"], "the models are asked, as there are none here"
 
 
+@pytest.mark.stack
 async def test_a_slate_that_is_too_short_is_left_to_the_edge(
     tmp_path: Path, redis_url: str, model_bundle: Bundle
 ) -> None:
@@ -74,3 +81,64 @@ async def test_a_slate_that_is_too_short_is_left_to_the_edge(
     plan = Plan.of(Settings(home=tmp_path), redis_url, Models("tastemaker/7", model_bundle.path))
     summary = precompute.fill(plan, Wanted("home", 5, (None,), keep_s=7200), ["u", "new"])
     assert (summary.users, summary.slates) == (2, 1)
+
+
+# A process of its own: Ray Serve, once it is imported, changes the process that does it.
+RUN = """
+import json, sys
+from pathlib import Path
+import msgspec
+import pyarrow as pa
+from redis import Redis
+from tastemaker.config import Settings
+from tastemaker.decisions.sampling import Decisions
+from tastemaker.features.trail import shown_key
+from tastemaker_serving.batch import Models, Plan
+from tastemaker_serving.edge import recent
+from tastemaker_serving.edge.cache import Entry
+from tastemaker_serving.precompute import PrecomputeWorker, Wanted
+home, redis_url, bundle = sys.argv[1:]
+scene = {"explore": {"share": 0.4}, "repetition": {"discount": 1.0}, "diversity": {"weight": 0.0}}
+settings = Settings(home=Path(home), scenes={"home": scene}, decisions=Decisions(full=0.5))
+plan = Plan.of(settings, redis_url, Models("tastemaker/7", Path(bundle)))
+worker = PrecomputeWorker(plan, Wanted("home", 5, (None,), keep_s=7200))
+users = [f"u{number}" for number in range(40)]
+redis, runs = Redis.from_url(redis_url), []
+for _ in range(2):
+    worker(pa.table({"users": [users]}))
+    entries = {user: redis.get(next(redis.scan_iter(f"tm:{{{user}}}:slate:*"))) for user in users}
+    runs.append([entries[user].hex() for user in users])
+    for user in users:
+        items = [item.item_id for item in msgspec.msgpack.decode(entries[user], type=Entry).items]
+        redis.set(shown_key(user, "home"), recent.encode([recent.Shown(0, items)]))
+print(json.dumps(runs))
+"""
+
+
+async def test_a_slate_computed_ahead_is_one_of_its_user(tmp_path: Path, redis_url: str, model_bundle: Bundle) -> None:
+    """Chance, memory and log are those of a request of the user's own."""
+    command = [sys.executable, "-c", RUN, str(tmp_path), redis_url, str(model_bundle.path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    decoder = msgspec.msgpack.Decoder(Entry)
+    first, second = [[decoder.decode(bytes.fromhex(blob)) for blob in run] for run in json.loads(done.stdout)]
+
+    assert len({entry.request_id for entry in (*first, *second)}) == 80
+    explored = [tuple(item.item_id for item in entry.items if item.source == "explore") for entry in (*first, *second)]
+    assert len(set(explored)) > 40, "users and runs draw for themselves"
+    for entry, tried in zip((*first, *second), explored, strict=True):
+        assert entry.is_ahead
+        assert all(0 < entry.propensities[item_id] < 1 for item_id in tried)
+    for before, after in zip(first, second, strict=True):
+        known = {item.item_id for item in before.items}
+        assert not known & {item.item_id for item in after.items if item.source != "explore"}, "what was shown sinks"
+
+    async with AsyncRedis.from_url(redis_url) as redis:
+        logged = [await recent.find(redis, entry.request_id) for entry in second]
+    traced = [(entry, found) for entry, found in zip(second, logged, strict=True) if found is not None]
+    assert 0 < len(traced) < len(second)
+    for entry, found in traced:
+        assert (found.detail, found.colour, found.origin) == ("full", "precompute", "")
+        assert found.trace is not None
+        assert found.trace.slate == [item.item_id for item in entry.items]
+        assert {shown.item_id: shown.propensity for shown in found.items} == entry.propensities

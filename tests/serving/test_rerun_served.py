@@ -73,7 +73,7 @@ def _decision(query: wire.Query, slate: wire.RankedSlate, batch: wire.Batch) -> 
         slate.served_from,
         degraded=tuple(slate.degraded),
     )
-    return decision_of(query, shown, "blue", "", slate, "")
+    return decision_of(query, shown, "blue", propensities=slate.chances(), trace=slate.trace)
 
 
 def test_what_was_answered_comes_out_alike_and_every_item_has_a_fate(

@@ -49,7 +49,11 @@ def _find(settings: Settings, request_id: str) -> Decision:
     from tastemaker.decisions import archive
     from tastemaker.lake import Lake
 
-    decision = asyncio.run(_recent(settings, request_id)) or archive.find(Lake(settings.lake), request_id)
+    decision, lake = asyncio.run(_recent(settings, request_id)), Lake(settings.lake)
+    if decision is None:
+        decision = archive.find(lake, request_id)
+    elif decision.origin and decision.trace is None:  # what computed it may be no longer recent
+        decision = decision.computed_by(archive.find(lake, decision.origin))
     if decision is None:
         raise NotFound(
             f"no decision of request {request_id!r} was logged, or none that is in the lake yet",

@@ -117,9 +117,7 @@ def fate_of(decision: Decision, item_id: str, *, in_catalogue: bool | None = Non
         origin = f"; see request {decision.origin}, which computed it" if decision.origin else ""
         return Fate(item_id, "unknown", f"Not shown. The slate was logged without its candidates{origin}.")
     if item_id in trace.slate:
-        place = ordinal(trace.slate.index(item_id) + 1)
-        why = f"{place} by the models, but no longer in the catalogue, or banned meanwhile."
-        return Fate(item_id, UNAVAILABLE, why)
+        return _fallen(decision, item_id, trace.slate.index(item_id))
     for drop in trace.dropped:
         if item_id in drop.item_ids:
             return _taken(decision, drop, item_id)
@@ -161,6 +159,14 @@ def _shown(decision: Decision, position: int) -> Fate:
         shown.reason,
         shown.propensity,
     )
+
+
+def _fallen(decision: Decision, item_id: str, at: int) -> Fate:
+    """An item that had a place in the models' slate."""
+    place = ordinal(at + 1)
+    if decision.origin and at >= decision.n:
+        return Fate(item_id, RERANKING, f"{place} by the models, of whose slate the first {decision.n} were shown.")
+    return Fate(item_id, UNAVAILABLE, f"{place} by the models, but no longer in the catalogue, or banned meanwhile.")
 
 
 def _taken(decision: Decision, drop: Dropped, item_id: str) -> Fate:

@@ -32,7 +32,8 @@ READS = MicroBatch(max_size=64, max_in_flight=2, wait_ms=0)
 class Entry(msgspec.Struct, frozen=True, array_like=True):
     """A cached slate. `created` is Unix time in seconds; `request_id` is of the request that computed it.
 
-    One that was computed ahead of requests has none, and a `life_s` of its own.
+    One that was computed ahead of requests has a `life_s` of its own. `propensities` are those of a
+    `wire.RankedSlate`, by item.
     """
 
     epoch: int
@@ -42,6 +43,12 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     items: tuple[SlateItem, ...]
     request_id: str = ""
     life_s: int = 0
+    propensities: dict[str, float] = {}
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether it was computed ahead of requests."""
+        return self.life_s > 0
 
 
 class Found(NamedTuple):
@@ -139,6 +146,6 @@ def _entry(blob: bytes | None, n: int) -> Entry | None:
         entry = _decode(blob)
     except msgspec.DecodeError:
         return None
-    if entry.request_id or len(entry.items) == n:
+    if not entry.is_ahead or len(entry.items) == n:
         return entry
     return structs.replace(entry, items=entry.items[:n]) if len(entry.items) > n else None

@@ -32,7 +32,7 @@ class ClickRates:
         self._clicked: Counter[str] = Counter()
 
     def shown(self, item_ids: Iterable[str]) -> None:
-        """A slate with these items was computed. One that comes from the cache again is no other impression."""
+        """A slate with these items was computed and shown. From the cache again, it is no other impression."""
         if self._wanted:
             self._shown.update(item_ids)
 

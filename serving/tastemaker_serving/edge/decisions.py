@@ -10,12 +10,14 @@ import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 
 from redis.asyncio import Redis
 
 from tastemaker.decisions import recent
-from tastemaker.decisions.record import Decision, Shown
+from tastemaker.decisions.record import Decision, Shown, Trace
 from tastemaker.decisions.sampling import Decisions, Detail
 from tastemaker.errors import Unavailable
 from tastemaker.metrics import DECISIONS
@@ -79,16 +81,23 @@ class DecisionLog:
 
 
 def decision_of(
-    query: wire.Query, slate: Slate, colour: str, routing: str, answer: wire.RankedSlate | None, origin: str
+    query: wire.Query,
+    slate: Slate,
+    colour: str,
+    routing: str = "",
+    *,
+    propensities: Mapping[str, float] = MappingProxyType({}),
+    origin: str = "",
+    trace: Trace | None = None,
 ) -> Decision:
     """What is logged of a slate.
 
     Args:
         routing: digest of the routing document.
-        answer: of the models, where they were asked and answered.
+        propensities: by item, where chance had a part in the slate.
         origin: of a slate from the cache, the request that computed it.
+        trace: of the models, where they were asked for it and answered.
     """
-    chances = {} if answer is None else dict(zip(answer.item_ids, answer.propensities, strict=False))
     return Decision(
         request_id=query.request_id,
         user_id=query.user_id,
@@ -105,8 +114,9 @@ def decision_of(
         degraded=list(slate.degraded),
         stage_ms=slate.stage_ms,
         items=[
-            Shown(item.item_id, item.score, item.source, item.reason, chances.get(item.item_id)) for item in slate.items
+            Shown(item.item_id, item.score, item.source, item.reason, propensities.get(item.item_id))
+            for item in slate.items
         ],
         origin=origin,
-        trace=None if answer is None else answer.trace,
+        trace=trace,
     )

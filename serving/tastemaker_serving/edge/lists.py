@@ -40,4 +40,4 @@ def note_list(
         stage_ms=watch.stage_ms,
     )
     colour = edge.colours.target_of(query.user_id or query.request_id).colour
-    edge.decisions.note(decision_of(query, slate, colour, edge.colours.routing_digest, None, ""))
+    edge.decisions.note(decision_of(query, slate, colour, edge.colours.routing_digest))

@@ -52,6 +52,11 @@ def is_last(shown: Sequence[Shown], page: int, item_ids: list[str]) -> bool:
     return next((slate.item_ids for slate in shown if slate.page == page), None) == item_ids
 
 
+def was_shown(shown: Sequence[Shown], item_ids: list[str]) -> bool:
+    """Whether this slate is among those remembered."""
+    return any(slate.item_ids == item_ids for slate in shown)
+
+
 class Asked(NamedTuple):
     """What the models are asked for a page: `query`, of whose answer the first `skipped` items are of earlier pages."""
 

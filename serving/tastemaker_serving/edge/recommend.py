@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -16,15 +17,16 @@ from tastemaker.decisions.record import Decision
 from tastemaker.decisions.sampling import Detail
 from tastemaker.features import trail as trails
 from tastemaker.features.trail import Trail
-from tastemaker.metrics import CACHE, SLATES
+from tastemaker.metrics import SLATES
 from tastemaker.rollout.routing import Target
 from tastemaker.types import ServedFrom, Slate, SlateItem
 from tastemaker_serving import wire
 from tastemaker_serving.edge import ladder, recent
-from tastemaker_serving.edge.cache import Entry, Found, variant_of
+from tastemaker_serving.edge.cache import Entry
 from tastemaker_serving.edge.decisions import decision_of
 from tastemaker_serving.edge.introduction import Introduced, introduced
 from tastemaker_serving.edge.ladder import Rung
+from tastemaker_serving.edge.place import Place, look_up, place_of
 from tastemaker_serving.edge.ray_serve import Answer
 from tastemaker_serving.edge.recent import Asked, Shown, on_page, with_new
 from tastemaker_serving.edge.shelf import Shelf
@@ -37,16 +39,7 @@ MODELS_PART = 0.9
 WRITE_S = 0.02
 """What a slate that comes late waits at most for what is to be remembered of it."""
 NO_TRAIL: Trail = np.empty(0, trails.RECORD)
-
-
-class Place(NamedTuple):
-    """What a slate is kept as: its variant, the page that it is, and the version of the model that is to make it."""
-
-    variant: str
-    ahead: str | None
-    """The variant of a slate that was computed ahead of requests, of which this one is the beginning."""
-    page: int
-    version: str
+NO_CHANCE: Mapping[str, float] = MappingProxyType({})
 
 
 class Composed(NamedTuple):
@@ -59,6 +52,17 @@ class Composed(NamedTuple):
     """Of the models, where they were asked and answered."""
     origin: str = ""
     """Of a slate from the cache, the request that computed it."""
+    propensities: Mapping[str, float] = NO_CHANCE
+    """By item, where chance had a part in the slate."""
+
+    @property
+    def item_ids(self) -> list[str]:
+        """Of the slate, best first."""
+        return [item.item_id for item in self.items]
+
+    def kept_by(self, entry: Entry) -> Composed:
+        """The same with what the cache keeps of the request that computed it."""
+        return self._replace(origin=entry.request_id, propensities=entry.propensities)
 
 
 async def recommend(edge: Edge, query: wire.Query, *, page: int = 0, force_refresh: bool = False) -> Slate:
@@ -90,22 +94,38 @@ async def _decide(
     deadline, watch = deadline_of(edge), Stopwatch(end_of(edge))
     target = edge.colours.target_of(query.user_id)
     hard = edge.standing(query.scene)
-    place = _place(edge, query, page, target.version, hard)
-    found = await _look_up(edge, watch, query, place, force_refresh=force_refresh)
+    place = place_of(query, page, target.version, hard)
+    found = await look_up(edge, watch, query, place, force_refresh=force_refresh)
     entry, shown = found.entry, recent.decode(found.shown)
     asked = on_page(query, page, shown, edge.scenes[query.scene].repetition)
     if entry is not None and found.fresh and not force_refresh and _fits(edge, asked, entry.items, hard):
-        composed = Composed("cache", entry.items, entry.model_version, origin=entry.request_id)
+        composed = Composed("cache", entry.items, entry.model_version).kept_by(entry)
     else:
         told = await rank(edge, watch, asked.query, deadline)
         composed = await _compose(edge, watch, asked, told, entry, hard)
     await _keep(edge, watch, query, place, found.epoch, shown, composed)
+    if _counts(composed, entry, shown):
+        edge.click_rates.shown(composed.item_ids)
     slate = _slate(edge, query, watch, composed, target)
     if detail is None:
         return slate, None
-    answer = composed.answer.slate if composed.answer is not None else None
-    colours = edge.colours
-    return slate, decision_of(query, slate, target.colour, colours.routing_digest, answer, composed.origin)
+    decision = decision_of(
+        query,
+        slate,
+        target.colour,
+        edge.colours.routing_digest,
+        propensities=composed.propensities,
+        origin=composed.origin,
+        trace=None if composed.answer is None else composed.answer.slate.trace,
+    )
+    return slate, decision
+
+
+def _counts(composed: Composed, entry: Entry | None, shown: Sequence[Shown]) -> bool:
+    """Whether it is an impression: computed now, or ahead of requests and not shown since, as far as is remembered."""
+    if composed.served_from != "cache":
+        return True
+    return entry is not None and entry.is_ahead and not recent.was_shown(shown, composed.item_ids)
 
 
 async def _keep(
@@ -130,11 +150,11 @@ async def _keep(
             segment=answer.slate.segment,
             items=composed.items,
             request_id=query.request_id,
+            propensities=dict(composed.propensities),
         )
-    item_ids = [item.item_id for item in composed.items]
-    if entry is None and recent.is_last(shown, place.page, item_ids):
+    if entry is None and recent.is_last(shown, place.page, composed.item_ids):
         return
-    remembered = with_new(shown, place.page, item_ids, edge.scenes[query.scene].repetition.slates)
+    remembered = with_new(shown, place.page, composed.item_ids, edge.scenes[query.scene].repetition.slates)
     ttl_s = edge.cache_ttl_s(query.scene)
     with watch.stage("cache_write"):
         async with asyncio.timeout_at(watch.end and max(watch.end, asyncio.get_running_loop().time() + WRITE_S)):
@@ -164,29 +184,6 @@ async def trail_of(edge: Edge, watch: Stopwatch, user_id: str) -> Trail:
 def seen_items(shelf: Shelf, trail: Trail) -> set[str]:
     """Ids of the catalogue items in a trail."""
     return {shelf.item_ids[code] for code in shelf.codes_of(trail["item"]).tolist() if code >= 0}
-
-
-def _place(edge: Edge, query: wire.Query, page: int, version: str, hard: Standing | None) -> Place:
-    stamp = hard.stamp if hard is not None else ""
-    ahead = None
-    if page == 0 and hard is not None and hard.begins_alike:
-        ahead = variant_of(version, query, rules=stamp, any_length=True)
-    return Place(variant_of(version, query, page, stamp), ahead, page, version)
-
-
-async def _look_up(edge: Edge, watch: Stopwatch, query: wire.Query, place: Place, *, force_refresh: bool) -> Found:
-    found: Found | None = None
-    variants = (place.variant,) if place.ahead is None else (place.variant, place.ahead)
-    with watch.stage("cache"):
-        found = await edge.cache.read(query.user_id, variants, query.scene, edge.cache_ttl_s(query.scene), query.n)
-    if found is None:
-        CACHE.labels("error").inc()
-        return Found()
-    if found.entry is None or force_refresh:
-        CACHE.labels("miss").inc()
-    else:
-        CACHE.labels("hit" if found.fresh else "stale").inc()
-    return found
 
 
 def _fits(edge: Edge, asked: Asked, items: Sequence[SlateItem], hard: Standing | None) -> bool:
@@ -226,13 +223,16 @@ async def _compose(
         served_from, items = ladder.climb_down(rungs, query.n, excluded)
         page = _page(items, asked.skipped)
         if len(items) == query.n and _fits(edge, asked, page, hard):
-            return Composed(served_from, page, answer.model_version, answer)
+            return Composed(served_from, page, answer.model_version, answer, propensities=answer.slate.chances())
     trail = await trail_of(edge, watch, query.user_id)
     user = await introduced(edge, watch, query.user_id, trail)
     seen = seen_items(edge.shelf, user.trail)
     served_from, items = ladder.climb_down(rungs_of(edge, query, answer, entry, user), query.n, excluded, hard, seen)
     version = version_of(edge, served_from, answer, entry)
-    return Composed(served_from, _page(items, asked.skipped), version, answer)
+    composed = Composed(served_from, _page(items, asked.skipped), version, answer)
+    if entry is not None and served_from == "cache":
+        return composed.kept_by(entry)
+    return composed if answer is None else composed._replace(propensities=answer.slate.chances())
 
 
 def _page(items: tuple[SlateItem, ...], skipped: int) -> tuple[SlateItem, ...]:
@@ -274,10 +274,7 @@ def version_of(edge: Edge, served_from: ServedFrom, answer: Answer | None, entry
 
 def _slate(edge: Edge, query: wire.Query, watch: Stopwatch, composed: Composed, target: Target) -> Slate:
     SLATES.labels(composed.served_from, query.scene).inc()
-    item_ids = [item.item_id for item in composed.items]
-    edge.colours.meter.shown(target.colour, query.user_id, item_ids)
-    if composed.served_from != "cache":
-        edge.click_rates.shown(item_ids)
+    edge.colours.meter.shown(target.colour, query.user_id, composed.item_ids)
     return Slate(
         request_id=query.request_id,
         user_id=query.user_id,

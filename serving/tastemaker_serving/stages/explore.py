@@ -58,14 +58,16 @@ def propensities(
     An explored item was shown if it was drawn. Of the others those at the end of the slate gave way to it.
     """
     shown = np.ones(codes.shape, dtype=np.float32)
-    for row in np.flatnonzero(exploring.expected > 0).tolist():
+    if explored is None:
+        return shown
+    for row in np.flatnonzero((exploring.expected > 0) & (explored.codes >= 0).any(axis=1)).tolist():
         expected, length = float(exploring.expected[row]), int(exploring.lengths[row])
         whole, fraction = int(expected), expected - int(expected)
         tried = source[row] == EXPLORE
         if fraction:
             rank = np.cumsum(~tried) - 1
             shown[row, ~tried & (rank >= length - whole - 1)] = 1 - fraction
-        if explored is not None and tried.any():
+        if tried.any():
             hit = explored.codes[row][None, :] == codes[row][:, None]
             chance = np.where(hit, explored.chance[row][None, :], 0).sum(axis=1)
             shown[row, tried] = np.where(hit.any(axis=1), chance, 1)[tried]

@@ -45,6 +45,18 @@ def test_a_slate_and_an_item_are_explained(request_id: str) -> None:
 
 
 @pytest.mark.usefixtures("logged")
+def test_what_computed_a_recent_slate_may_be_in_the_lake(redis_url: str) -> None:
+    async def write() -> None:
+        async with Redis.from_url(redis_url) as redis:
+            await recent.write(redis, [decision("r3", origin="r2", served_from="cache")], Decisions())
+
+    asyncio.run(write())
+    shown = CliRunner().invoke(app, ["explain", "r3", "--item", "c5"], env={"COLUMNS": "160"})
+    assert "served from cache as computed by r2" in shown.output
+    assert "c5 (ranking): 6th of 6 by the ranker" in shown.output
+
+
+@pytest.mark.usefixtures("logged")
 def test_scripts_get_json() -> None:
     shown = CliRunner().invoke(app, ["explain", "r2", "--item", "had", "--json"])
     told = json.loads(shown.stdout)

@@ -100,6 +100,16 @@ def test_a_slate_from_the_cache_names_the_request_that_computed_it() -> None:
     assert "see request r0" in told.item.why
 
 
+def test_a_slate_from_the_cache_may_be_the_beginning_of_what_was_computed() -> None:
+    whole = trace()
+    told = explain(decision(traced=whole, origin="r0", served_from="cache", n=2), whole.slate[2])
+    assert told.item is not None
+    assert (told.item.stage, told.item.why) == (
+        "re-ranking",
+        "3rd by the models, of whose slate the first 2 were shown.",
+    )
+
+
 @pytest.mark.parametrize(
     ("number", "word"),
     [(1, "1st"), (2, "2nd"), (3, "3rd"), (11, "11th"), (22, "22nd"), (113, "113th"), (1000, "1,000th")],

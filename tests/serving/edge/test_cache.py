@@ -116,7 +116,7 @@ async def test_the_beginning_of_a_slate_that_was_computed_ahead_serves_for_fewer
     for n, there in ((2, items[:2]), (3, items), (4, None)):
         entry = (await cache.read("7", ["own", "ahead"], "home", TTL_S, n)).entry
         assert (entry and entry.items) == there
-    computed = structs.replace(ahead, items=items[:1], request_id="r", created=950.0)
+    computed = structs.replace(ahead, items=items[:1], request_id="r", created=950.0, life_s=0)
     await cache.write("7", "own", computed, "home", SHOWN, ttl_s=TTL_S)
     found = await cache.read("7", ["own", "ahead"], "home", TTL_S, 2)
     assert (found.entry, found.fresh) == (computed, True), "the newer one, though there were no more items"

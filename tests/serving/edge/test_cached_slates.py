@@ -10,22 +10,21 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
 from tastemaker import config, scenes
+from tastemaker.exploration import SHOWN_KEY
 from tastemaker.features import trail
-from tastemaker.ids import key_of
 from tastemaker.types import SlateItem
 from tastemaker_serving import wire
+from tastemaker_serving.edge.app import create_app
 from tastemaker_serving.edge.cache import Entry, encode_entry, variant_of
 
-from .conftest import FakeRay, listening, serving, settings_for
+from .conftest import SLATE, FakeRay, item_ids, listening, serving, settings_for, watch
 
-SLATE = "/v1/users/7/recommendations"
 RULES: Final[dict[str, Any]] = {
     "caps": {"category": 3},
     "rules": [
@@ -36,31 +35,20 @@ RULES: Final[dict[str, Any]] = {
 }
 
 
-def item_ids(answer: httpx.Response) -> list[str]:
-    assert answer.status_code == 200, answer.text
-    return [item["item_id"] for item in answer.json()["items"]]
-
-
 def ruled(ray: FakeRay, **fields: Any) -> config.Settings:
     return settings_for(ray.port).model_copy(update={"scenes": {"home": fields}})
 
 
-def watched(redis_url: str, user_id: str, item_id: str) -> None:
-    """What the ingest worker does with an event."""
-    record = np.array([(key_of(item_id), int(time.time()), 1.0)], trail.RECORD)
-    with Redis.from_url(redis_url) as redis:
-        redis.append(trail.trail_key(user_id), trail.encode(record))
-        redis.incr(trail.epoch_key(user_id))
-
-
-def computed_ahead(redis_url: str, user_id: str, chosen: Sequence[str], rules: str = "") -> None:
-    """What the hourly job puts into the cache."""
+def computed_ahead(
+    redis_url: str, user_id: str, chosen: Sequence[str], rules: str = "", *, any_length: bool = False, **fields: Any
+) -> None:
+    """What the hourly job puts into the cache; of `any_length` in scenes that neither explore nor pin."""
     query = wire.Query("ahead", user_id, "home", None, len(chosen))
     items = tuple(SlateItem(item_id, 1.0, place, "two-tower", "For you") for place, item_id in enumerate(chosen))
-    variant = variant_of("model-1", query, rules=rules, any_length=not rules)
+    variant = variant_of("model-1", query, rules=rules, any_length=any_length)
     with Redis.from_url(redis_url) as redis:
         epoch: Any = redis.get(trail.epoch_key(user_id))
-        entry = Entry(int(epoch or 0), time.time(), "model-1", None, items, life_s=3900)
+        entry = Entry(int(epoch or 0), time.time(), "model-1", None, items, life_s=3900, **fields)
         redis.set(trail.slate_key(user_id, variant), encode_entry(entry))
 
 
@@ -100,8 +88,8 @@ async def test_a_page_does_not_repeat_a_first_page_that_was_computed_ahead(
     client: httpx.AsyncClient, redis_url: str
 ) -> None:
     await client.get(SLATE, params={"n": 4})
-    watched(redis_url, "7", "i0")
-    computed_ahead(redis_url, "7", ["i40", "i59", "i41", "i56"])
+    watch(redis_url, "7", "i0")
+    computed_ahead(redis_url, "7", ["i40", "i59", "i41", "i56"], any_length=True)
     first = await client.get(SLATE, params={"n": 4})
     assert (first.json()["served_from"], item_ids(first)) == ("cache", ["i40", "i59", "i41", "i56"])
     second = await client.get(SLATE, params={"n": 4, "page": 1})
@@ -123,6 +111,37 @@ async def test_a_cached_page_that_repeats_a_new_first_page_is_made_anew(client: 
     assert item_ids(first) == item_ids(pages[1])
     second = await client.get(SLATE, params={"n": 3, "page": 1})
     assert item_ids(second) == item_ids(pages[0])
+
+
+async def test_what_was_computed_ahead_is_an_impression_once_it_is_shown(
+    ray: FakeRay, bundle_path: Path, redis_url: str
+) -> None:
+    app = create_app(ruled(ray, explore={"share": 0.2}), bundle_path, redis_url, "model-1")
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://edge") as client:
+            chosen = ["i40", "i3"]
+            computed_ahead(redis_url, "7", chosen, request_id="ahead-1", propensities={"i40": 1.0, "i3": 0.25})
+            answers = [await client.get(SLATE, params={"n": 2}) for _ in range(3)]
+            assert [answer.json()["served_from"] for answer in answers] == ["cache"] * 3
+            assert [item_ids(answer) for answer in answers] == [chosen] * 3
+            await app.state.edge.click_rates.flush()
+            await app.state.edge.decisions.flush()
+            with Redis.from_url(redis_url) as redis:
+                assert redis.hgetall(SHOWN_KEY) == {b"i40": b"1", b"i3": b"1"}
+            told = (await client.get(f"/v1/requests/{answers[1].json()['request_id']}")).json()
+            assert told["origin"] == "ahead-1"
+            assert [item["propensity"] for item in told["items"]] == [1.0, 0.25]
+            ray.healthy = False
+            watch(redis_url, "7", "i0")
+            stale = await client.get(SLATE, params={"n": 2})
+            assert (stale.json()["served_from"], stale.json()["degraded"]) == ("cache", ["ray"])
+            await app.state.edge.decisions.flush()
+            told = (await client.get(f"/v1/requests/{stale.json()['request_id']}")).json()
+            assert (told["origin"], told["items"][1]["propensity"]) == ("ahead-1", 0.25)
+            await app.state.edge.click_rates.flush()
+            with Redis.from_url(redis_url) as redis:
+                assert redis.hgetall(SHOWN_KEY) == {b"i40": b"1", b"i3": b"1"}
 
 
 async def test_an_ordinary_hit_writes_nothing(client: httpx.AsyncClient, redis_url: str) -> None:
@@ -164,7 +183,7 @@ def test_whatever_happens_no_slate_doubles_repeats_or_breaks_a_rule(
     for kind, *told in actions:
         match kind:
             case "watch":
-                watched(redis_url, user, told[0])
+                watch(redis_url, user, told[0])
             case "ahead":
                 computed_ahead(redis_url, user, told[0], visited.stamp)
             case "change":

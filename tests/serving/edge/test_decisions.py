@@ -43,7 +43,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 async def test_what_is_noted_is_found_after_the_next_flush(redis: Redis) -> None:
     log, before = log_on(redis), counted("slate", "logged")
     answer = wire.RankedSlate(["b", "a"], [1, 0.5], ["", ""], ["", ""], "ranked", propensities=[0.1, 0.2])
-    noted = decision_of(QUERY, SLATE, "green", "8c1f", answer, "")
+    noted = decision_of(QUERY, SLATE, "green", "8c1f", propensities=answer.chances())
     log.note(noted)
     assert await recent.find(redis, "r1") is None
     await log.flush()
@@ -58,7 +58,7 @@ async def test_what_redis_does_not_take_is_dropped_and_counted() -> None:
     async with connect(f"redis://127.0.0.1:{free_port()}") as away:
         log = log_on(away)
         for _ in range(decisions.MOST_WAITING + 7):
-            log.note(decision_of(QUERY, SLATE, "blue", "", None, ""))
+            log.note(decision_of(QUERY, SLATE, "blue"))
         assert counted("slate", "dropped") == before + 7
         await log.flush()
         await log.flush()
@@ -69,11 +69,11 @@ async def test_a_full_redis_costs_decisions_only(redis: Redis) -> None:
     log, dropped, logged = log_on(redis), counted("slate", "dropped"), counted("slate", "logged")
     await redis.config_set("maxmemory", 1)
     try:
-        log.note(decision_of(QUERY, SLATE, "blue", "", None, ""))
+        log.note(decision_of(QUERY, SLATE, "blue"))
         await log.flush()
     finally:
         await redis.config_set("maxmemory", 0)
-    log.note(decision_of(QUERY, SLATE, "blue", "", None, ""))
+    log.note(decision_of(QUERY, SLATE, "blue"))
     await log.flush()
     assert (counted("slate", "dropped"), counted("slate", "logged")) == (dropped + 1, logged + 1)
 
@@ -81,7 +81,7 @@ async def test_a_full_redis_costs_decisions_only(redis: Redis) -> None:
 async def test_many_are_written_in_parts(redis: Redis) -> None:
     log = log_on(redis)
     for _ in range(2 * decisions.AT_ONCE + 1):
-        log.note(decision_of(QUERY, SLATE, "blue", "", None, ""))
+        log.note(decision_of(QUERY, SLATE, "blue"))
     await log.flush()
     assert await redis.xlen(recent.STREAMS["slate"]) == 2 * decisions.AT_ONCE + 1
 
@@ -89,7 +89,7 @@ async def test_many_are_written_in_parts(redis: Redis) -> None:
 async def test_a_log_keeps_flushing(redis: Redis) -> None:
     log = log_on(redis)
     task = asyncio.create_task(log.keep_flushing())
-    log.note(decision_of(QUERY, SLATE, "blue", "", None, ""))
+    log.note(decision_of(QUERY, SLATE, "blue"))
     async with asyncio.timeout(10):
         while await recent.find(redis, "r1") is None:
             await asyncio.sleep(0.02)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from tastemaker.scenes import Repetition
-from tastemaker_serving.edge.recent import REMEMBERED, Shown, decode, encode, on_page, with_new
+from tastemaker_serving.edge.recent import REMEMBERED, Shown, decode, encode, is_last, on_page, was_shown, with_new
 from tastemaker_serving.wire import Query
 
 QUERY = Query("r", "u", "home", None, 10, exclude=["x"])
@@ -18,6 +18,13 @@ def test_the_newest_slates_are_remembered_and_the_newest_of_each_page() -> None:
     assert with_new([SECOND, FIRST], 0, ["d"], 1) == [Shown(0, ["d"]), SECOND]
     assert with_new([SECOND, FIRST], 0, ["d"], 3) == [Shown(0, ["d"]), SECOND, FIRST]
     assert len(with_new([OLDER] * 20, 0, ["d"], 20)) == REMEMBERED
+
+
+def test_a_slate_is_told_from_others_of_its_page_and_of_all() -> None:
+    shown = [SECOND, FIRST, OLDER]
+    assert [is_last(shown, 0, items) for items in (["a", "b"], ["z"], ["a"])] == [True, False, False]
+    assert not is_last(shown, 2, ["c"])
+    assert [was_shown(shown, items) for items in (["z"], ["a"])] == [True, False]
 
 
 def test_the_first_page_is_the_query_itself() -> None:

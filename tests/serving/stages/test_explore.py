@@ -83,6 +83,13 @@ def test_what_is_among_the_best_anyway_keeps_its_place() -> None:
     assert set(told.source[0].tolist()) == {TWO_TOWER}
 
 
+def test_where_nothing_was_drawn_chance_had_no_part() -> None:
+    codes = np.array([[100, 101, 102, 103]], dtype=np.int32)
+    nothing = Explored(np.full((1, 3), -1, dtype=np.int32), np.zeros((1, 3), dtype=np.float32))
+    for explored in (None, nothing):
+        assert propensities(codes, np.zeros((1, 4), np.uint8), explored, exploring(1.25, 4)).tolist() == [[1] * 4]
+
+
 def test_propensities_are_those_of_what_was_drawn_and_of_what_would_have_given_way() -> None:
     codes = np.array([[100, 129, 101, 102]], dtype=np.int32)
     source = np.array([[TWO_TOWER, EXPLORE, TWO_TOWER, TWO_TOWER]], dtype=np.uint8)
