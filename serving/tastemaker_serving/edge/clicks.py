@@ -26,6 +26,8 @@ from tastemaker_serving.edge.meter import Meter
 FLUSH_S: Final = 1.0
 MOST_WAITING: Final = 100_000
 """Clicks that are kept while Redis is away."""
+AT_ONCE: Final = 200
+"""Clicks of one round trip: some milliseconds in which this process does nothing else."""
 
 
 class Click(NamedTuple):
@@ -68,12 +70,14 @@ class Clicks:
         Raises:
             Unavailable: Redis did not answer; the clicks are kept.
         """
-        if not self._waiting:
-            return
         waiting = list(self._waiting.values())
+        for start in range(0, len(waiting), AT_ONCE):
+            await self._count(waiting[start : start + AT_ONCE])
+
+    async def _count(self, clicks: list[Click]) -> None:
         with self._breaker:
-            first = await self._are_first(waiting)
-        for click, is_first in zip(waiting, first, strict=True):
+            first = await self._are_first(clicks)
+        for click, is_first in zip(clicks, first, strict=True):
             del self._waiting[click.user_id, click.item_id]
             if is_first:
                 CLICKS.labels(click.scene).inc()
