@@ -115,6 +115,11 @@ def clicked_key(user_id: str, now: float) -> str:
     return user_key(user_id, f"clicked:{int(now // DAY_S)}")
 
 
+def clicked_keys(user_id: str, now: float) -> list[str]:
+    """Keys of all such sets that there may be: one is kept for a day, and another's clock may be a little ahead."""
+    return [clicked_key(user_id, now + days * DAY_S) for days in (-1, 0, 1)]
+
+
 def pool_of(counts: Counts, rule: Explore, seed: int) -> Pool:
     """What a scene explores for a while: of the items that are not known well enough, those drawn highest."""
     generator = np.random.default_rng(seed)

@@ -42,7 +42,8 @@ KERNEL_BATCH_USERS: Final = Histogram(
 EVENTS: Final = Counter(
     "tastemaker_events_total",
     "Events, by what became of them: accepted, refused or held back at the edge; applied to the online state, "
-    "duplicate, stored in the lake or unreadable (a dead letter) in the ingest worker; not followed by a replica that "
+    "duplicate, forgotten (of before its user asked for that), stored in the lake or unreadable (a dead letter) in the "
+    "ingest worker; not followed by a replica that "
     "could not take it in; event_type is empty where it is not a declared one, or where nobody looked",
     ["event_type", "result"],
 )

@@ -18,18 +18,18 @@ import pyarrow.compute as pc
 from redis import Redis
 from redis.client import Pipeline
 
-from tastemaker import columns
+from tastemaker import columns, erasure
 from tastemaker.changes.files import while_files_go
 from tastemaker.changes.tables import VERSION
 from tastemaker.decisions import archive
 from tastemaker.erasure import TOMBSTONES
-from tastemaker.events import dead_letters
+from tastemaker.events import dead_letters, stream
 from tastemaker.features.files import FRESH_USER_FILE, STATE_FILE, USER_FILE
 from tastemaker.lake import TIMESTAMP_TYPE, Lake, arrival_ns
 from tastemaker.tombstones import Asked
 
 KEPT_MS: Final = 7 * 86_400_000
-"""How long a tombstone stays: what was on its way when its user asked has reached the lake by then."""
+"""How long a tombstone stays: what was on its way when its user asked has reached the stream by then."""
 FILES_AT_ONCE: Final = 100
 
 log = logging.getLogger(__name__)
@@ -57,6 +57,8 @@ def erase(
 ) -> Erased:
     """Erase what is left of users with a tombstone, and decisions that the lake received more than `keep_days` ago.
 
+    A tombstone is dropped by the first run that finds it older than KEPT_MS and nothing of before it in the stream.
+
     Args:
         keep_days: None: no decision is too old.
         forget_features: takes users' rows out of the online feature store.
@@ -65,11 +67,17 @@ def erase(
         redis.RedisError: Redis did not answer; what was erased stays so.
     """
     now = now or datetime.now(UTC)
+    # First of all: what is in the stream no more is in the files that are looked through below.
+    settled_ms = stream.settled_until_ms(redis)
     tombstones: dict[bytes, bytes] = redis.hgetall(TOMBSTONES)  # type: ignore[assignment]
     expired = 0 if keep_days is None else _expire(lake, now - timedelta(days=keep_days))
     if not tombstones:
         return Erased(0, 0, 0, 0, 0, 0, expired)
     users, asked = [user.decode() for user in tombstones], Asked.of(tombstones)
+    asked_ms = dict(zip(users, asked.times_ms.to_pylist(), strict=True))
+    unfinished = erasure.finish(redis, asked_ms)
+    if unfinished:
+        log.warning("%d keys were left online by erasures that had broken off", unfinished)
     # A feature build goes on from what earlier ones made of events that are no more, unless it finds no state.
     anew = partial(lake.remove, STATE_FILE)
     events = _erase_rows(lake, list(lake.event_files()), asked, columns.TIMESTAMP, anew, by_arrival=True)
@@ -78,8 +86,8 @@ def erase(
     forget_features(users)
     profiles = _erase_profiles(lake, asked)
     decisions = _erase_rows(lake, archive.files(lake), asked, columns.TIMESTAMP)
-    letters = dead_letters.erase(redis, dict(zip(users, asked.times_ms.to_pylist(), strict=True)))
-    _lay_down(redis, tombstones, int(now.timestamp() * 1000) - KEPT_MS)
+    letters = dead_letters.erase(redis, asked_ms)
+    _lay_down(redis, tombstones, min(int(now.timestamp() * 1000) - KEPT_MS, settled_ms))
     return Erased(len(users), events, profiles, decisions, features, letters, expired)
 
 
@@ -137,8 +145,8 @@ def _expire(lake: Lake, oldest: datetime) -> int:
     return expired
 
 
-def _lay_down(redis: Redis, tombstones: dict[bytes, bytes], before_ms: int) -> None:
-    """Drop the tombstones of users who asked so long ago, and have not again meanwhile."""
+def _lay_down(redis: Redis, tombstones: dict[bytes, bytes], before_ms: float) -> None:
+    """Drop the tombstones of users who asked before then, and have not again meanwhile."""
     old = {user: when for user, when in tombstones.items() if int(when) < before_ms}
 
     def drop(pipe: Pipeline) -> None:

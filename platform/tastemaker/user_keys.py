@@ -7,16 +7,8 @@ that is needed. No id without braces has such a tag, and every other id is its o
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncIterator
 from typing import Final
 
-from redis.asyncio import Redis
-
-SCANNED: Final = 1000
-"""Keys that Redis looks at in one go: a millisecond, in which nobody else is answered."""
-
-_GLOB: Final = re.compile(r"([\[\]*?\\])")
 _ENCODED: Final = str.maketrans({"%": "%25", "{": "%7B", "}": "%7D"})
 
 
@@ -25,13 +17,3 @@ def user_key(user_id: str, name: str) -> str:
     if "{" in user_id or "}" in user_id:
         user_id = "{" + user_id.translate(_ENCODED)
     return f"tm:{{{user_id}}}:{name}"
-
-
-async def found(redis: Redis, user_id: str) -> AsyncIterator[bytes]:
-    """All keys of a user: a pass over the key space, about a second per million keys, beside which others are served.
-
-    Raises:
-        redis.RedisError: Redis did not answer.
-    """
-    async for key in redis.scan_iter(match=_GLOB.sub(r"\\\1", user_key(user_id, "")) + "*", count=SCANNED):
-        yield key

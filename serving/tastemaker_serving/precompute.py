@@ -21,7 +21,7 @@ import pyarrow as pa
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
-from tastemaker import scenes
+from tastemaker import keepsakes, scenes
 from tastemaker.decisions import recent as decisions
 from tastemaker.decisions.record import Decision
 from tastemaker.features.trail import epoch_key, shown_key, slate_key
@@ -123,7 +123,8 @@ class PrecomputeWorker:
             for query, slate in whole:
                 variant = variant_of(self._plan.models.version, query, rules=stamp(rules), any_length=any_length)
                 entry = self._entry(askers[query.user_id].epoch, now, query, slate)
-                pipe.set(slate_key(query.user_id, variant), encode_entry(entry), ex=life_s)
+                values = {slate_key(query.user_id, variant): encode_entry(entry)}
+                keepsakes.keep(pipe, query.user_id, entry.epoch, values, life_s)
             pipe.execute()
         return len(whole)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from math import inf
 from typing import Any, Final, NamedTuple, cast
 
 from redis import Redis, ResponseError
@@ -120,6 +121,20 @@ def shards_in_use(redis: Redis, shards: int) -> list[int]:
             pipe.exists(stream_key(shard))
         left = pipe.execute()
     return [*range(shards), *(shard for shard, exists in enumerate(left, start=shards) if exists)]
+
+
+def settled_until_ms(redis: Redis) -> float:
+    """When Redis received the oldest entry that a group is not done with, in ms since 1970; inf where there is none.
+
+    A file that is promised and may not be in its place yet has entries of any age: 0.
+    """
+    with redis.pipeline(transaction=False) as pipe:
+        for shard in range(MAX_SHARDS):
+            pipe.xrange(stream_key(shard), count=1)
+            pipe.exists(f"{stream_key(shard)}:files")
+        replies = pipe.execute()
+    oldest = (entry_id for entries in replies[0::2] for entry_id, _ in entries)
+    return 0 if any(replies[1::2]) else min((float(entry_id.partition(b"-")[0]) for entry_id in oldest), default=inf)
 
 
 def trim(redis: Redis, shard: int, groups: Collection[str]) -> int:

@@ -33,13 +33,18 @@ Trail = npt.NDArray[np.void]
 
 FILL_CHUNK = 1000  # users in one pipeline: some hundred kilobytes on the wire
 
-# A trail changes only if nobody else changed it since it was read; slates made from the old one lose their epoch.
+# A trail changes only if nobody else changed it since it was read; slates made from the old one lose their epoch. That
+# of a user who asked to be forgotten stays as it is: what the lake knows may be of before. KEYS: trail, epoch, when the
+# user asked. ARGV: the trail as it was read, and as it is to be. Returns CHANGED, AGAIN where it is to be read anew, or
+# another number where it was left alone.
 SWAP = """
+if redis.call('EXISTS', KEYS[3]) == 1 then return 2 end
 if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
 redis.call('INCR', KEYS[2])
 return 1
 """
+AGAIN, CHANGED = 0, 1
 
 
 def trail_key(user_id: str) -> str:
@@ -50,6 +55,16 @@ def trail_key(user_id: str) -> str:
 def epoch_key(user_id: str) -> str:
     """Key of a counter that grows with each change of the trail: a slate cached under another epoch is out of date."""
     return user_key(user_id, "epoch")
+
+
+def claims_key(user_id: str) -> str:
+    """Key of which events of the user were applied lately (`events.online`)."""
+    return user_key(user_id, "claims")
+
+
+def erased_key(user_id: str) -> str:
+    """Key of when the user asked to be forgotten (`erasure`), in milliseconds since 1970."""
+    return user_key(user_id, "erased")
 
 
 def slate_key(user_id: str, variant: str) -> str:
@@ -96,7 +111,7 @@ def fill(redis: Redis, trails: Mapping[str, Trail]) -> int:
 
     An event that only one side knows is kept and one that both know counts once; ingest cuts a trail that grew beyond
     its length with the next event. Written by compare-and-set, so an event that ingest applies meanwhile is never lost.
-    Running it again changes nothing.
+    Users who asked to be forgotten (`erasure`) keep what they have done since. Running it again changes nothing.
     """
     changed = 0
     waiting = iter(trails.items())
@@ -108,9 +123,9 @@ def fill(redis: Redis, trails: Mapping[str, Trail]) -> int:
                 for (user_id, trail), blob in zip(chunk.items(), online, strict=True)
                 if (merged := _merge(encode(trail), blob or b"")) != (blob or b"")
             }
-            swapped = _swap(redis, wanted)
-            changed += len(swapped)
-            chunk = {user_id: chunk[user_id] for user_id in wanted if user_id not in swapped}
+            became = _swap(redis, wanted)
+            changed += sum(what == CHANGED for what in became.values())
+            chunk = {user_id: chunk[user_id] for user_id, what in became.items() if what == AGAIN}
     return changed
 
 
@@ -175,12 +190,13 @@ def _records(blob: bytes) -> list[bytes]:
     return records
 
 
-def _swap(redis: Redis, wanted: Mapping[str, tuple[bytes, bytes]]) -> set[str]:
-    """Set each user's trail to the second value where it still is the first; returns the users for whom it was."""
+def _swap(redis: Redis, wanted: Mapping[str, tuple[bytes, bytes]]) -> dict[str, int]:
+    """Set each user's trail to the second value where it still is the first; returns what SWAP says of each."""
     if not wanted:
-        return set()
+        return {}
     script = redis.register_script(SWAP)
     with redis.pipeline(transaction=False) as pipe:
         for user_id, (seen, merged) in wanted.items():
-            script(keys=[trail_key(user_id), epoch_key(user_id)], args=[seen, merged], client=pipe)
-        return {user_id for user_id, done in zip(wanted, pipe.execute(), strict=True) if done}
+            keys = [trail_key(user_id), epoch_key(user_id), erased_key(user_id)]
+            script(keys=keys, args=[seen, merged], client=pipe)
+        return dict(zip(wanted, pipe.execute(), strict=True))

@@ -16,6 +16,7 @@ import xxhash
 from msgspec import structs
 from redis.asyncio import Redis
 
+from tastemaker import keepsakes
 from tastemaker.config import MicroBatch
 from tastemaker.features.trail import epoch_key, shown_key, slate_key
 from tastemaker.types import SlateItem
@@ -99,17 +100,30 @@ class SlateCache:
         await self._reads.close()
 
     async def write(
-        self, user_id: str, variant: str, entry: Entry | None, scene: str, shown: Sequence[Shown], *, ttl_s: int
+        self,
+        user_id: str,
+        variant: str,
+        entry: Entry | None,
+        scene: str,
+        shown: Sequence[Shown],
+        *,
+        epoch: int,
+        ttl_s: int,
     ) -> None:
-        """Keep what `scene` showed the user, newest first, and a slate that was computed after its epoch was read."""
+        """Keep what `scene` showed the user, newest first, and a slate; neither where the user was erased meanwhile.
+
+        Args:
+            epoch: of the user, read before the slate was computed.
+        """
         if not ttl_s:
             return
         life = max(ttl_s, self._stale_ttl_s)
+        kept = {shown_key(user_id, scene): recent.encode(shown)}
+        if entry is not None:
+            kept[slate_key(user_id, variant)] = encode_entry(entry)
         with self._breaker:
             async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.set(shown_key(user_id, scene), recent.encode(shown), ex=life)
-                if entry is not None:
-                    pipe.set(slate_key(user_id, variant), encode_entry(entry), ex=life)
+                keepsakes.keep(pipe, user_id, epoch, kept, life)
                 await pipe.execute()
 
     def _found(self, epoch: int, entry: Entry, shown: bytes | None, ttl_s: int) -> Found:

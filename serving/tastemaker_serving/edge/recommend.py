@@ -158,7 +158,9 @@ async def _keep(
     ttl_s = edge.cache_ttl_s(query.scene)
     with watch.stage("cache_write"):
         async with asyncio.timeout_at(watch.end and max(watch.end, asyncio.get_running_loop().time() + WRITE_S)):
-            await edge.cache.write(query.user_id, place.variant, entry, query.scene, remembered, ttl_s=ttl_s)
+            await edge.cache.write(
+                query.user_id, place.variant, entry, query.scene, remembered, epoch=epoch, ttl_s=ttl_s
+            )
 
 
 def deadline_of(edge: Edge) -> float:

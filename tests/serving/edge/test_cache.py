@@ -7,8 +7,9 @@ from msgspec import structs
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from tastemaker import erasure, keepsakes
 from tastemaker.errors import Unavailable
-from tastemaker.features.trail import epoch_key, slate_key
+from tastemaker.features.trail import epoch_key, shown_key, slate_key
 from tastemaker.types import SlateItem
 from tastemaker_serving.edge import recent
 from tastemaker_serving.edge.breaker import Breaker
@@ -37,7 +38,8 @@ def cache_on(redis: Redis, clock: Callable[[], float] = lambda: 1000.0, stale_tt
 
 
 async def keep(cache: SlateCache, epoch: int, ttl_s: int = TTL_S) -> None:
-    await cache.write("7", "v", Entry(epoch, 1000.0, "m", "Drama", ITEMS, "r"), "home", SHOWN, ttl_s=ttl_s)
+    entry = Entry(epoch, 1000.0, "m", "Drama", ITEMS, "r")
+    await cache.write("7", "v", entry, "home", SHOWN, epoch=epoch, ttl_s=ttl_s)
 
 
 async def test_an_entry_is_fresh_in_its_epoch(redis: Redis) -> None:
@@ -102,26 +104,48 @@ async def test_what_was_shown_is_known_beside_any_entry_of_the_scene(redis: Redi
     assert recent.decode((await cache.read("7", ["v"], "home", TTL_S, 1)).shown) == tuple(SHOWN)
     assert recent.decode((await cache.read("7", ["w"], "home", TTL_S, 1)).shown) == tuple(SHOWN)
     assert (await cache.read("7", ["w"], "news", TTL_S, 1)).shown is None
-    await cache.write("7", "w", None, "news", SHOWN, ttl_s=TTL_S)
+    await cache.write("7", "w", None, "news", SHOWN, epoch=0, ttl_s=TTL_S)
     found = await cache.read("7", ["w"], "news", TTL_S, 1)
     assert found.entry is None, "a slate that is not kept was shown all the same"
     assert recent.decode(found.shown) == tuple(SHOWN)
+
+
+async def test_a_slate_that_was_under_way_when_its_user_was_erased_is_not_kept(redis: Redis) -> None:
+    cache = cache_on(redis)
+    await redis.set(epoch_key("7"), 3)
+    await erasure.erase(redis, "7")  # while the slate is being computed
+    await keep(cache, 3)
+    found = await cache.read("7", ["v"], "home", TTL_S, 1)
+    assert (found.entry, found.shown) == (None, None)
+    await keep(cache, found.epoch)
+    assert (await cache.read("7", ["v"], "home", TTL_S, 1)).fresh, "they came back"
+
+
+async def test_the_index_of_what_is_kept_lasts_as_long_as_that_and_forgets_what_is_gone(redis: Redis) -> None:
+    await keep(cache_on(redis, stale_ttl_s=900), 0)
+    index = keepsakes.index_key("7")
+    assert await redis.zrange(index, 0, -1) == [shown_key("7", "home").encode(), slate_key("7", "v").encode()]
+    await keep(cache_on(redis, stale_ttl_s=0), 0)
+    assert 890 < await redis.ttl(index) <= 900
+    await redis.zadd(index, {"gone": 1.0})
+    await keep(cache_on(redis), 0)
+    assert await redis.zscore(index, "gone") is None
 
 
 async def test_the_beginning_of_a_slate_that_was_computed_ahead_serves_for_fewer(redis: Redis) -> None:
     cache = cache_on(redis)
     items = tuple(SlateItem(f"i{place}", 0.5, place, "two-tower", "For you") for place in range(3))
     ahead = Entry(0, 900.0, "m", "Drama", items, life_s=200)
-    await cache.write("7", "ahead", ahead, "home", SHOWN, ttl_s=TTL_S)
+    await cache.write("7", "ahead", ahead, "home", SHOWN, epoch=0, ttl_s=TTL_S)
     for n, there in ((2, items[:2]), (3, items), (4, None)):
         entry = (await cache.read("7", ["own", "ahead"], "home", TTL_S, n)).entry
         assert (entry and entry.items) == there
     computed = structs.replace(ahead, items=items[:1], request_id="r", created=950.0, life_s=0)
-    await cache.write("7", "own", computed, "home", SHOWN, ttl_s=TTL_S)
+    await cache.write("7", "own", computed, "home", SHOWN, epoch=0, ttl_s=TTL_S)
     found = await cache.read("7", ["own", "ahead"], "home", TTL_S, 2)
     assert (found.entry, found.fresh) == (computed, True), "the newer one, though there were no more items"
     outdated = structs.replace(computed, epoch=5)
-    await cache.write("7", "own", outdated, "home", SHOWN, ttl_s=TTL_S)
+    await cache.write("7", "own", outdated, "home", SHOWN, epoch=0, ttl_s=TTL_S)
     found = await cache.read("7", ["own", "ahead"], "home", TTL_S, 2)
     assert (found.entry and found.entry.items, found.fresh) == (items[:2], True)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,9 @@ import httpx
 import pytest
 from redis import Redis
 
-from tastemaker import erasure, preferences, profiles
+from tastemaker import erasure, exploration, preferences, profiles
 from tastemaker.changes import keeper
-from tastemaker.features.trail import trail_key
+from tastemaker.features.trail import claims_key, trail_key
 from tastemaker.lake import Lake
 from tastemaker.preferences import Preferences
 from tastemaker.profiles import Profile
@@ -75,13 +76,14 @@ async def test_erasure_leaves_nothing_but_a_tombstone_and_no_trace_of_others(
     for path, body in ((f"{USER}/preferences", LIKED), (USER, {"country": "DE"})):
         await client.put(path, json=body)
     redis.set(trail_key("7"), b"")
-    redis.set("tm:{7}:event:x", b"")
+    redis.set(claims_key("7"), b"")
+    redis.sadd(exploration.clicked_key("7", time.time()), "i1")
     await client.get(SLATE)
     answer = await client.delete(USER)
-    # Trail, event, preferences, profile, cached slates, and what they have shown.
-    assert answer.json() == {"user_id": "7", "keys": 6}
-    assert [key for key in redis.keys("tm:{7}:*") if key != b"tm:{7}:epoch"] == []
-    assert redis.ttl("tm:{7}:epoch") > 0
+    # Trail, events, clicks, preferences, profile, cached slates, and what they have shown.
+    assert answer.json() == {"user_id": "7", "keys": 7}
+    assert sorted(redis.keys("tm:{7}:*")) == [b"tm:{7}:epoch", b"tm:{7}:erased"]
+    assert redis.ttl("tm:{7}:epoch") > redis.ttl("tm:{7}:erased") > 0
     assert redis.hkeys(erasure.TOMBSTONES) == [b"7"]
     slate = await client.get(SLATE)
     assert slate.json()["served_from"] == "ranked"

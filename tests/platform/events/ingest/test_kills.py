@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from redis import Redis
 
@@ -60,8 +61,9 @@ async def test_killed_workers_lose_nothing_and_repeat_nothing(redis: Redis, redi
     assert written(settings) == len(events) + rounds * 50
 
 
-def claimed(redis: Redis, event_id: str) -> bool:
-    return bool(redis.keys(f"tm:*:event:{event_id}"))
+def claimed(redis: Any, event_id: str) -> bool:
+    mark = key_of(event_id).to_bytes(8, "little")
+    return any(mark in redis.get(key) for key in redis.keys("tm:*:claims"))
 
 
 @contextmanager

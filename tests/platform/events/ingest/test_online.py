@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
+import pytest
 from prometheus_client import REGISTRY
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
+from redis.exceptions import OutOfMemoryError
 
 from tastemaker import profiles
 from tastemaker.config import Settings
@@ -48,6 +51,45 @@ async def test_votes_count_in_the_country_of_the_users_profile(
 
 def applied(event_type: str) -> float:
     return REGISTRY.get_sample_value("tastemaker_events_total", {"event_type": event_type, "result": "applied"}) or 0.0
+
+
+async def test_a_redis_without_memory_takes_nothing_of_an_event(
+    redis: Redis, redis_url: str, settings: Settings
+) -> None:
+    await publish(redis_url, [event(1)])
+    entries = deliver(redis, settings)
+    redis.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(OutOfMemoryError):
+            online.append(redis, online._by_user(entries, settings.event_types), settings)
+    finally:
+        redis.config_set("maxmemory", 0)
+    assert redis.keys("tm:{ann}:*") == []
+
+
+async def test_ids_are_remembered_for_a_while_and_the_newest_only(
+    redis: Any, redis_url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims, now = trail.claims_key("ann"), time.time()
+
+    async def send(number: int, seconds: float) -> None:
+        """An event of that moment."""
+        monkeypatch.setattr(time, "time", lambda: now + seconds)
+        await publish(redis_url, [event(number)])
+        (entry,) = (entry for group in groups for entry in group.read(10))
+        online.apply(redis, [entry], settings)
+
+    groups = [Group(redis, "test", shard, settings.event_types) for shard in range(SHARDS)]
+    dedupe_s = settings.ingest.dedupe_s
+    for number, seconds in ((1, 0), (2, 10), (1, dedupe_s - 1), (1, dedupe_s), (2, dedupe_s + 9)):
+        await send(number, seconds)
+    assert trail_of(redis) == [key_of(item) for item in ("i1", "i2", "i1")]
+    assert redis.ttl(claims) == dedupe_s
+    monkeypatch.setattr(online, "MOST_CLAIMS", 2)
+    for number in (3, 1, 2):
+        await send(number, dedupe_s + 9)
+    assert redis.strlen(claims) == 2 * online.CLAIM
+    assert trail_of(redis) == [key_of(item) for item in ("i1", "i2", "i1", "i3", "i2")]
 
 
 async def test_a_vote_that_was_cut_short_is_made_up_for(redis: Redis, redis_url: str, settings: Settings) -> None:
