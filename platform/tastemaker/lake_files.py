@@ -50,15 +50,17 @@ class Files:
         """Whether the file `name` (relative to the lake) is there."""
         return bool(self._fs.isfile(f"{self._root}/{name}"))
 
-    def read(self, name: str, remedy: str = "", wanted: ds.Expression | None = None) -> pa.Table:
-        """The rows of the Parquet file `name` that are `wanted`, by default all.
+    def read(
+        self, name: str, remedy: str = "", wanted: ds.Expression | None = None, names: Sequence[str] | None = None
+    ) -> pa.Table:
+        """The columns `names` of those rows of the Parquet file `name` that are `wanted`; by default all.
 
         Raises:
             NotFound: it is not there; with `remedy`.
         """
         self._require(name, remedy)
         with self._fs.open(f"{self._root}/{name}", "rb") as stream:
-            return pq.read_table(stream, filters=wanted)
+            return pq.read_table(stream, columns=names, filters=wanted)
 
     def parts(
         self, name: str, names: Sequence[str] | None = None, wanted: ds.Expression | None = None, remedy: str = ""

@@ -87,6 +87,12 @@ DECISIONS: Final = Counter(
     "the lake by the ingest worker",
     ["detail", "result"],
 )
+CHANGES: Final = Counter(
+    "tastemaker_changes_total",
+    "Changes of rows by table (items or profiles) and what became of them in the ingest worker: stored in the lake, or "
+    "unreadable and passed over",
+    ["table", "result"],
+)
 COLOUR_REQUESTS: Final = Counter(
     "tastemaker_colour_requests_total",
     "Requests that the edge sent to a colour, by outcome: ok, fallback (a lower rung than ranked) or error",

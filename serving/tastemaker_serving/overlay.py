@@ -164,9 +164,12 @@ class Overlay:
 
     def refresh(self) -> None:
         """Look at the log once. Raises redis.RedisError where it cannot be read; what was read is in place."""
-        while changes := item_log.read(self._redis, self._version):
-            self._take_in(changes)
-            self._version = changes[-1].version
+        more = True
+        while more:
+            page = item_log.read(self._redis, self._version)
+            if page.changes:
+                self._take_in(page.changes)
+            self._version, more = page.version, page.is_full
 
     def _follow(self) -> None:
         while not self._stopped.wait(LOOK_S):

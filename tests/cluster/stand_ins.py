@@ -167,7 +167,7 @@ class Edges:
     def __init__(self, redis: Redis) -> None:
         self.silent = False
         self.redis = redis
-        redis.lpush(meter.RECENT_KEY, b"a recent request")
+        meter.remember(redis, b"a recent request")
 
     def tick(self) -> None:
         document = routing.read(self.redis)

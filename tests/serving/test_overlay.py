@@ -277,6 +277,17 @@ async def test_the_catalogue_changes_although_the_files_of_the_bundle_are_gone(
     await stack.until(lambda slate: "new" in slate and before[1] not in slate)
 
 
+async def test_following_goes_on_past_changes_that_cannot_be_read(
+    start: Callable[..., Stack], redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tastemaker.changes.log.PAGE", 2)
+    before = await start().slate()
+    await publish(redis_url, a=None, b=None, **{before[0]: None})
+    async with Redis.from_url(redis_url) as redis:
+        await redis.hset(log.items.documents_key, mapping=dict.fromkeys("ab", "{"))  # type: ignore[misc]
+    await start().until(lambda slate: before[0] not in slate)
+
+
 async def test_following_goes_on_after_what_nobody_foresaw(
     stack: Stack, redis_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

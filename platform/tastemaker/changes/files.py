@@ -16,7 +16,7 @@ import pyarrow.dataset as ds
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from tastemaker.changes import tables
-from tastemaker.changes.tables import at_version, fitted, version_of
+from tastemaker.changes.tables import at_version, change_schema, fitted, version_of
 from tastemaker.errors import NotFound
 from tastemaker.lake_files import Files
 
@@ -52,6 +52,19 @@ class ChangingTable:
         if self._files.exists(self.base):
             return tables.changed(fitted(self._files.read(self.base, wanted=wanted), self.schema), changes)
         return tables.changed(self.schema.empty_table(), changes) if changes else None
+
+    @while_files_go
+    def rows(self) -> int:
+        """How many rows the table has with all changes."""
+        of_ids = pa.schema([self.schema[0]])
+        told = change_schema(of_ids).names
+        changes = [self._files.read(file, names=told) for file in self.change_files()]
+        if not changes:
+            return self._files.rows(self.base)
+        base = of_ids.empty_table()
+        if self._files.exists(self.base):
+            base = self._files.read(self.base, names=of_ids.names)
+        return int(tables.changed(base, changes).num_rows)
 
     def version(self) -> int:
         """The version up to which the lake has all changes; 0 for none."""

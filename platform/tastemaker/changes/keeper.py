@@ -20,6 +20,7 @@ from tastemaker.changes.files import ChangingTable
 from tastemaker.changes.log import PAGE, ChangeLog
 from tastemaker.changes.tables import to_arrow
 from tastemaker.lake import Lake
+from tastemaker.metrics import CHANGES
 
 INTERVAL_S: Final = 2.0
 ITEMS_KEPT_DAYS: Final = 30
@@ -49,13 +50,16 @@ class Keeper:
         """Write what the lake lacks, and let the log forget what is old; returns how many changes were written."""
         if self._stored is None:
             self._stored = self._table.version()
-        written, found = 0, None
-        while found is None or len(found) == PAGE:
-            found = self._log.read(self._redis, self._stored)
-            if found:
-                self._table.append(to_arrow(found, self._table.schema))
-                self._stored = found[-1].version
-                written += len(found)
+        written, more = 0, True
+        while more:
+            page = self._log.read(self._redis, self._stored)
+            if page.changes:
+                self._table.append(to_arrow(page.changes, self._table.schema))
+            CHANGES.labels(self._log.name, "stored").inc(len(page.changes))
+            CHANGES.labels(self._log.name, "unreadable").inc(page.unreadable)
+            # Beyond those that cannot be read, too: they would stand before all that come after them.
+            self._stored, more = page.version, page.is_full
+            written += len(page.changes)
         while self._log.forget(self._redis, self._stored - self._kept) == PAGE:
             pass
         return written

@@ -59,6 +59,17 @@ class Change(NamedTuple, Generic[Document]):
     document: Document | None
 
 
+class Page(NamedTuple, Generic[Document]):
+    """Some changes of a log, oldest first."""
+
+    changes: list[Change[Document]]
+    version: int
+    """Up to which these are all; of the last one, even if it cannot be read."""
+    is_full: bool
+    """Whether there may be more."""
+    unreadable: int
+
+
 class ChangeLog(Generic[Document]):
     """The changes of one table.
 
@@ -67,6 +78,7 @@ class ChangeLog(Generic[Document]):
     """
 
     def __init__(self, prefix: str, name: str, kind: type[Document]) -> None:
+        self.name = name
         self.version_key = f"{prefix}:version"
         self.changes_key = f"{prefix}:changes"
         self.documents_key = f"{prefix}:{name}"
@@ -98,11 +110,14 @@ class ChangeLog(Generic[Document]):
             if len(scored) < PAGE:
                 return found
 
-    def read(self, redis: Redis, after: int) -> list[Change[Document]]:
-        """The first changes of a version above `after`, oldest first, at most PAGE."""
+    def read(self, redis: Redis, after: int) -> Page[Document]:
+        """The first changes of a version above `after`, at most PAGE."""
         scored: Any = redis.zrangebyscore(self.changes_key, f"({after}", "+inf", 0, PAGE, withscores=True)
         blobs: Any = redis.hmget(self.documents_key, [id_ for id_, _ in scored]) if scored else []
-        return list(self._changes(scored, blobs))
+        changes = list(self._changes(scored, blobs))
+        there = sum(blob is not None for blob in blobs)
+        version = int(scored[-1][1]) if scored else after
+        return Page(changes, version, is_full=len(scored) == PAGE, unreadable=there - len(changes))
 
     def forget(self, redis: Redis, before: int) -> int:
         """Drop the oldest changes, at most PAGE, of a version up to `before`; returns how many those were."""

@@ -109,7 +109,7 @@ class Observer:
     def _covered(self, now: float) -> float:
         if now - self._counted >= CATALOGUE_LIFE_S or not self._catalogue:
             try:
-                self._catalogue = self._lake.rows(self._lake.catalogue.base)
+                self._catalogue = self._lake.catalogue.rows()
                 self._counted = now
             except Exception as error:  # each file system has its own, and none may end the observing
                 log.warning("the catalogue cannot be counted: %s", error)

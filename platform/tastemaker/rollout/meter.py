@@ -10,6 +10,7 @@ buckets of users, are independent where single impressions are not.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -25,9 +26,12 @@ BUCKETS: Final = 1024
 MOST_USERS: Final = 200_000
 """Users of a colour who are told apart within a period (some 15 MB of Redis)."""
 LIFE_S: Final = 7 * 86_400
-RECENT_KEY: Final = "tm:recent"
-"""A list of recent request bodies, as edges posted them to a colour: what a new colour is warmed with."""
+REQUESTS_KEY: Final = "tm:requests"
+"""A stream of recent request bodies, as edges posted them to a colour: what a new colour is warmed with."""
 RECENT_LENGTH: Final = 200
+RECENT_S: Final = 3600
+"""They name users, and what an hour ago was asked for says as much of what will be."""
+BODY: Final = b"queries"
 
 Counts = npt.NDArray[np.float64]
 
@@ -85,10 +89,22 @@ def read(redis: Redis, period: str, colour: str) -> Measured:
     return _measured(sums, int(users), int(items))
 
 
+def remember(pipe: Any, body: bytes) -> None:
+    """Queue on a pipeline, of asyncio or not, that `body` was asked for just now; the caller executes it."""
+    pipe.xadd(REQUESTS_KEY, {BODY: body}, maxlen=RECENT_LENGTH, approximate=False)
+    pipe.xtrim(REQUESTS_KEY, minid=_an_age_ago(), approximate=False)
+    pipe.expire(REQUESTS_KEY, RECENT_S)
+
+
 def recent_bodies(redis: Redis) -> list[bytes]:
     """Recent request bodies, newest first."""
-    bodies: Any = redis.lrange(RECENT_KEY, 0, RECENT_LENGTH - 1)
-    return list(bodies)
+    entries: Any = redis.xrevrange(REQUESTS_KEY, min=_an_age_ago(), count=RECENT_LENGTH)
+    return [fields[BODY] for _, fields in entries]
+
+
+def _an_age_ago() -> int:
+    """In milliseconds since 1970, as ids of entries begin: what is older is not recent."""
+    return int((time.time() - RECENT_S) * 1000)
 
 
 def _measured(sums: Mapping[bytes, bytes], users: int, items: int) -> Measured:

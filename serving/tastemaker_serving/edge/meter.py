@@ -26,10 +26,9 @@ from tastemaker.metrics import COLOUR_REQUESTS, COLOUR_SECONDS, LATENCY_BUCKETS
 from tastemaker.rollout.meter import (
     LIFE_S,
     MOST_USERS,
-    RECENT_KEY,
-    RECENT_LENGTH,
     bucket_of,
     items_key,
+    remember,
     sums_key,
     users_key,
 )
@@ -141,8 +140,7 @@ class Meter:
             if shown:
                 coverage.record(pipe, shown, time.time())
             if queries:
-                pipe.lpush(RECENT_KEY, wire.encode_queries(queries))
-                pipe.ltrim(RECENT_KEY, 0, RECENT_LENGTH - 1)
+                remember(pipe, wire.encode_queries(queries))
             await pipe.execute()
 
     def _take_back(self, tallies: dict[tuple[str, str], Tally], shown: set[str]) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from prometheus_client import REGISTRY
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
@@ -85,6 +86,29 @@ async def test_the_log_forgets_what_is_old_and_stored(
         assert of_items(redis, lake, kept_days=0).step() == 0
         assert redis.zcard(log.items.changes_key) == 0
     assert titles(lake) == dict.fromkeys("abcde", "A")
+
+
+async def test_a_worker_goes_on_past_changes_that_cannot_be_read(
+    redis_url: str, lake: Lake, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for module in ("log", "keeper"):
+        monkeypatch.setattr(f"tastemaker.changes.{module}.PAGE", 2)
+    await publish(redis_url, **dict.fromkeys("abcd", "A"))
+    before = unreadable()
+    with Redis.from_url(redis_url) as redis:
+        redis.hset(log.items.documents_key, mapping=dict.fromkeys("abc", "{"))
+        worker = of_items(redis, lake)
+        assert [worker.step(), worker.step()] == [1, 0]
+        await publish(redis_url, e="E")
+        assert worker.step() == 1
+    assert titles(lake) == {"d": "A", "e": "E"}
+    assert unreadable() - before == 3
+    assert caplog.text.count("cannot be read and is skipped") == 3
+
+
+def unreadable() -> float:
+    found = REGISTRY.get_sample_value("tastemaker_changes_total", {"table": "items", "result": "unreadable"})
+    return found or 0.0
 
 
 async def test_what_came_before_the_signal_to_stop_is_stored(redis_url: str, lake: Lake) -> None:

@@ -20,6 +20,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tastemaker import coverage, metrics
+from tastemaker.catalogue import log
+from tastemaker.changes.keeper import keepers
 from tastemaker.config import Ingest, Settings
 from tastemaker.errors import Conflict
 from tastemaker.events import ingest, observe, stream
@@ -28,7 +30,7 @@ from tastemaker.events.stream import GROUPS, Group, shard_of
 from tastemaker.events.tail import Tail
 from tastemaker.features.files import MATERIALIZED_KEY
 from tastemaker.lake import ITEM_SCHEMA, Lake
-from tastemaker.types import Event
+from tastemaker.types import Event, Item
 
 NOW = 1_770_000_000.0
 SHARDS = 2
@@ -76,6 +78,28 @@ def test_gauges_show_what_redis_and_the_lake_hold(redis: Redis, redis_url: str, 
     assert gauge("catalogue_coverage_ratio") == 0.25
     assert gauge("stream_backlog_events", group="online") == 0
     assert gauge("stream_backlog_events", group="lake") == 5
+
+
+async def test_coverage_is_of_the_items_that_there_are_after_all_changes(
+    redis: Redis, redis_url: str, settings: Settings
+) -> None:
+    coverage.record(redis, ["i1", "i2", "i3"], NOW)
+    lake = Lake(settings.lake)
+    async with AsyncRedis.from_url(redis_url) as client:
+        await log.items.publish(client, {f"new{number}": Item(f"new{number}", "A film") for number in range(6)})
+    for keeper in keepers(lake, redis):
+        keeper.step()
+    Observer(redis, lake, GROUPS, SHARDS, lambda: NOW).look()
+    assert gauge("catalogue_coverage_ratio") == 3 / 6, "without an import there are changes alone"
+    lake_of(settings, 12)
+    async with AsyncRedis.from_url(redis_url) as client:
+        await log.items.publish(client, {"i1": Item("i1", "Another title"), "i2": None, "new9": Item("new9", "A film")})
+        await log.items.publish(client, {f"new{number}": Item(f"new{number}", "A film") for number in range(12)})
+    for keeper in keepers(lake, redis):
+        keeper.step()
+    assert lake.catalogue.rows() == lake.items().num_rows == 12 - 1 + 12
+    Observer(redis, lake, GROUPS, SHARDS, lambda: NOW).look()
+    assert gauge("catalogue_coverage_ratio") == 3 / 23
 
 
 def test_followers_are_shown_with_their_lag_and_losses(redis: Redis, redis_url: str, settings: Settings) -> None:

@@ -585,7 +585,8 @@ def answering() -> Iterator[str]:
 
 def test_recent_requests_are_replayed_before_anyone_sees_the_colour(theatre: Theatre, answering: str) -> None:
     theatre.colours.url = answering
-    theatre.redis.lpush(meter.RECENT_KEY, b"one", b"two")
+    for body in (b"one", b"two"):
+        meter.remember(theatre.redis, body)
     theatre.create()
     Answers.status = 500
     theatre.until("Warming")
@@ -599,7 +600,7 @@ def test_recent_requests_are_replayed_before_anyone_sees_the_colour(theatre: The
 
 def test_a_colour_that_does_not_answer_recent_requests_is_given_up(theatre: Theatre, answering: str) -> None:
     theatre.colours.url = answering
-    theatre.redis.lpush(meter.RECENT_KEY, b"one")
+    meter.remember(theatre.redis, b"one")
     theatre.create()
     Answers.status = 500
     found = theatre.until("RolledBack", looks=90)
