@@ -36,28 +36,27 @@ APPLY = """
 local life, now = tonumber(ARGV[3]), tonumber(ARGV[4])
 local found = redis.call('MGET', KEYS[3], KEYS[4], KEYS[5])
 local claims, asked, reply = found[1] or '', tonumber(found[2] or -1), {found[3]}
-local first, stamp, claimed, fresh, records = 1, struct.pack('<I4', now), {}, {}, {}
+local first, fresh, records = 1, '', ''
 while first < #claims and struct.unpack('<I4', claims, first + 8) <= now - life do first = first + 12 end
-local function known(id)
+local function has(claims, id, first)
   local at = string.find(claims, id, first, true)
   while at and at % 12 ~= 1 do at = string.find(claims, id, at + 1, true) end
-  return at or claimed[id]
+  return at
 end
 for i = 5, #ARGV do
-  local id, became = string.sub(ARGV[i], 1, 8), 0
-  if struct.unpack('<d', ARGV[i], 25) <= asked then
+  local event, became = ARGV[i], 0
+  local id = string.sub(event, 1, 8)
+  if asked >= 0 and struct.unpack('<d', event, 25) <= asked then
     became = -1
-  elseif not known(id) then
-    became, claimed[id] = 1, true
-    fresh[#fresh + 1], records[#records + 1] = id .. stamp, string.sub(ARGV[i], 9, 24)
+  elseif not (has(claims, id, first) or has(fresh, id, 1)) then
+    became, fresh, records = 1, fresh .. id .. struct.pack('<I4', now), records .. string.sub(event, 9, 24)
   end
   reply[#reply + 1] = became
 end
-if #records > 0 then
-  local excess = redis.call('APPEND', KEYS[1], table.concat(records)) - tonumber(ARGV[1])
+if records ~= '' then
+  local excess = redis.call('APPEND', KEYS[1], records) - tonumber(ARGV[1])
   if excess > 0 then redis.call('SET', KEYS[1], redis.call('GETRANGE', KEYS[1], excess, -1)) end
-  claims = string.sub(string.sub(claims, first) .. table.concat(fresh), -tonumber(ARGV[2]))
-  redis.call('SET', KEYS[3], claims, 'EX', life)
+  redis.call('SET', KEYS[3], string.sub(string.sub(claims, first) .. fresh, -tonumber(ARGV[2])), 'EX', life)
   redis.call('INCR', KEYS[2])
 end
 return reply
