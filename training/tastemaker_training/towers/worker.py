@@ -38,14 +38,20 @@ def fit(
     Raises:
         Unavailable: workers kept failing.
     """
-    tables = {stage.name: stream.rows(stage, task.seed) for stage in task.stages}
     workers, memory = run.hardware.most, int(run.settings.shard_mb * 2**20)
+    streamed = {stage.name: _streamed(stage, task.seed, workers, memory) for stage in task.stages}
     plan = {
         "task": ray.put(replace(task, stages=tuple(map(stream.hollow, task.stages)))),
-        "chunk_users": {stage: stream.chunk_users(table, workers, memory) for stage, table in tables.items()},
+        "chunk_users": {name: users for name, (_, users) in streamed.items()},
     }
-    datasets = {stage: stream.dataset(table, workers) for stage, table in tables.items()}
+    datasets = {name: dataset for name, (dataset, _) in streamed.items()}
     return checkpoints.load(cluster.fit(train_worker, plan, run, hear, say, datasets))
+
+
+def _streamed(stage: Stage, seed: int, workers: int, memory: int) -> tuple[ray.data.Dataset, int | None]:
+    """A stage's rows in the object store, and nowhere else, and the users of a chunk of them."""
+    table = stream.rows(stage, seed)
+    return stream.dataset(table, workers), stream.chunk_users(table, workers, memory)
 
 
 def train_worker(config: dict[str, Any]) -> None:
