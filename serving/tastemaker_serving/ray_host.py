@@ -77,7 +77,7 @@ def _start_ray(settings: Settings) -> None:
 def _deploy(settings: Settings, bundle_path: Path, model_version: str, redis_url: str) -> None:
     from ray import serve
 
-    from tastemaker_serving.deployments import build_app
+    from tastemaker_serving.application import build_app
 
     serve.start(
         http_options={"host": settings.serving.host, "port": settings.serving.port},

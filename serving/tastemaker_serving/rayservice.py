@@ -12,7 +12,7 @@ from tastemaker import bundle, config
 from tastemaker.embedded import connect_url
 from tastemaker.features.definitions import schema_hash
 from tastemaker.registry import Registry
-from tastemaker_serving.deployments import build_app
+from tastemaker_serving.application import build_app
 
 
 def build(args: dict[str, str]) -> serve.Application:

@@ -49,7 +49,12 @@ class Rerun:
 
     @property
     def overlap(self) -> float:
-        """Share of the places answered then whose items would be shown again, anywhere: overlap@n, in [0, 1]."""
+        """Share of the places answered then whose items would be shown again, anywhere: overlap@n, in [0, 1].
+
+        1 where nothing was shown, nor would be.
+        """
+        if not self.before and not self.after:
+            return 1.0
         return len(set(self.before) & set(self.after)) / max(len(self.before), 1)
 
     @property

@@ -377,20 +377,20 @@ warnings.simplefilter("ignore")
 from ray import serve
 from starlette.requests import Request
 from tastemaker.config import Settings
-from tastemaker_serving import deployments, wire
+from tastemaker_serving import application, wire
 
 bundle, redis_url, *documents = sys.argv[1:]
 rankers = []
 
-class Ranker(deployments.Ranker):
+class Ranker(application.Ranker):
     def __init__(self, *arguments):
         rankers.append(self)
         super().__init__(*arguments)
 
-deployments.Ranker = Ranker
+application.Ranker = Ranker
 for document in documents:
     rankers.clear()
-    app = deployments.build_app(Settings.model_validate_json(document), Path(bundle), "tastemaker/7", redis_url)
+    app = application.build_app(Settings.model_validate_json(document), Path(bundle), "tastemaker/7", redis_url)
     recommender = serve.run(app, name="test", _local_testing_mode=True)
     queries = [wire.Query(f"r-{user}", f"user-{user}", "home", None, 10) for user in range(3)]
     batch = recommender.recommend.remote(queries).result()

@@ -123,6 +123,7 @@ async def test_another_bundle_gives_others(model_bundle: Bundle, other_bundle: B
 def test_overlap_and_moves() -> None:
     one = Rerun("r1", "home", ["a", "b", "c", "d"], ["b", "x", "c", "a"])
     assert one.overlap == 0.75
+    assert (Rerun("r2", "news", [], []).overlap, Rerun("r3", "news", [], ["a"]).overlap) == (1.0, 0.0)
     assert one.moves == [3, 1, 0]
     told = Comparison.of([one, Rerun("r2", "home", ["a"], ["a"])])
     assert told == Comparison(2, overlap=0.875, same=0.5, first=0.5, moved=1.0)

@@ -27,7 +27,7 @@ from ray import serve
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 from tastemaker.config import Deployment, Deployments, Serving, Settings, Sources
 from tastemaker_serving import wire
-from tastemaker_serving.deployments import build_app
+from tastemaker_serving.application import build_app
 
 home, bundle, redis_url, questions, answers = sys.argv[1:]
 patient = Deployment(timeout_ms=60_000)  # a busy machine shall not make a stage late
@@ -94,7 +94,7 @@ def test_what_was_answered_comes_out_alike_and_every_item_has_a_fate(
         for number, user_id in enumerate(users)
     ]
     own = tmp_path / "scenes.yaml"
-    own.write_text("home: {explore: {share: 0.2}}")
+    own.write_text("home: {explore: {share: 0.2}}\nnews: {item_life_h: 1.0e+6}")  # the items are years old
     decisions = answered(queries, model_bundle, redis_url, tmp_path)
     assert all(is_whole(decision) for decision in decisions)
     again = list(rerun(model_bundle, Settings(home=tmp_path, scenes_file=own), decisions))
