@@ -81,7 +81,8 @@ def renew_users(run: Run, events: pa.Table) -> pa.Table:
         events: all the events of these users.
     """
     lake, partition = Lake(run.lake), events[PARTITION][0].as_py()
-    items, profiles = lake.read(run.known[ITEMS]), lake.read(run.known[USERS])
+    here = ds.field(columns.USER_ID).isin(pc.unique(events[columns.USER_ID]))
+    items, profiles = lake.read(run.known[ITEMS]), lake.read(run.known[USERS], wanted=here)
     now, before = settled_arrivals(events), settled_arrivals(events.filter(pc.invert(events[IS_NEW])))
     rows = user_snapshots(now, items, profiles, run.categories, run.settings)
     kept = run.state.users[partition]
@@ -114,8 +115,7 @@ def make_items(run: Run, partition: int, hours: str | None, extent: tuple[int, i
         hours: the file of the partition's item-hours. extent: the first and the last hour of all data.
     """
     lake = Lake(run.lake)
-    items = lake.read(run.known[ITEMS])
-    items = items.filter(pc.field(PARTITION) == partition)
+    items = lake.read(run.known[ITEMS], wanted=ds.field(PARTITION) == partition)
     held = HOURS_SCHEMA.empty_table() if hours is None else lake.read(hours)
     rows = item_snapshots(held, items, extent)
     lake.write(place(run.name, partition_name(ITEMS, partition)), _in_order(rows, columns.ITEM_ID))
