@@ -20,5 +20,8 @@ class Training(BaseModel):
         1.0, gt=0, le=1, description="share of users, by the hash of their id, whose events a run learns from"
     )
     days: int | None = Field(None, ge=1, description="a run learns from the events since midnight (UTC) so long ago")
+    room_wait_s: float = Field(
+        900.0, gt=0, description="how long a run waits for a cluster to have room for its fewest workers"
+    )
     failures: int = Field(2, ge=0, description="how often a run may go on from its last checkpoint when workers die")
     resize_interval_s: float = Field(60.0, gt=0, description="how often an elastic run looks for room for more workers")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +25,8 @@ from tastemaker_training.checkpoints import Storage
 from tastemaker_training.hardware import Hardware
 
 TOUCHED_EVERY_S = 3600.0
+START_S = 60.0
+"""How long Ray Train waits for the place of its workers before it counts a failure."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,9 @@ def fit(
             name=run.name,
             storage_path=storage.path,
             storage_filesystem=storage.filesystem,
-            failure_config=ray.train.FailureConfig(max_failures=settings.failures),
+            failure_config=second.FailureConfig(
+                max_failures=settings.failures, controller_failure_limit=math.ceil(settings.room_wait_s / START_S)
+            ),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
             callbacks=[Coroner(progress)],
         ),
@@ -102,10 +107,7 @@ def fit(
         try:
             result = running.result()
         except ray.train.TrainingFailedError as error:
-            raise Unavailable(
-                f"training {run.name} failed {settings.failures + 1} times: {_cause(error)}",
-                f"Workers' logs are under {storage.url}/{run.name}; the same command goes on from the last checkpoint",
-            ) from error
+            raise _failure(run, error) from error
     progress.shutdown()
     checkpoint: ray.train.Checkpoint | None = result.checkpoint
     assert checkpoint is not None, "a worker reports a checkpoint with its last step"
@@ -182,6 +184,20 @@ def _listen(progress: Queue, running: Future[Any], log: Log, storage: Storage) -
             touched = time.monotonic()
             with suppress(Exception):  # of whatever store: a run does not end for it, and the next one is soon
                 storage.touch()
+
+
+def _failure(run: Run, error: ray.train.TrainingFailedError) -> Unavailable:
+    onward = "the same command goes on from the last checkpoint"
+    if isinstance(error, ray.train.ControllerError):
+        first, _, _ = " ".join(str(error.controller_failure).split()).partition(". ")
+        return Unavailable(
+            f"the workers of {run.name} cannot be started: {first[:300]}",
+            f"Look what the cluster lacks (`ray status`); {onward}",
+        )
+    return Unavailable(
+        f"training {run.name} failed {run.settings.failures + 1} times: {_cause(error)}",
+        f"Workers' logs are under {run.storage.url}/{run.name}; {onward}",
+    )
 
 
 def _is_gone(error: BaseException) -> bool:

@@ -17,6 +17,11 @@ class Hardware:
     gpu: bool = False
 
     @property
+    def resource(self) -> str:
+        """What Ray gives each worker one of."""
+        return "GPU" if self.gpu else "CPU"
+
+    @property
     def workers(self) -> int | tuple[int, int]:
         """As Ray's ScalingConfig takes it: a pair makes the run elastic."""
         return self.most if self.fewest == self.most else (self.fewest, self.most)

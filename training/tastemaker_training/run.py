@@ -30,7 +30,7 @@ from tastemaker.promotion import champion_beside, check, promote, verdicts
 from tastemaker.registry import CHALLENGER, CHAMPION, ITEMS, Registry
 from tastemaker.space import flat_index
 from tastemaker.types import ModelRef
-from tastemaker_training import checkpoints, curves
+from tastemaker_training import checkpoints, curves, room
 from tastemaker_training.checkpoints import Storage
 from tastemaker_training.data import Data, read
 from tastemaker_training.incumbent import incumbent
@@ -54,6 +54,7 @@ def train(job: Job) -> tuple[ModelRef, dict[str, Any]]:
 
     Raises:
         NotFound: the lake has no events or no catalogue.
+        InvalidInput: there is no room for so many workers.
         Unavailable: Ray or the registry does not answer.
     """
     settings, recipe = job.settings, job.recipe
@@ -62,6 +63,7 @@ def train(job: Job) -> tuple[ModelRef, dict[str, Any]]:
     name = run_name(recipe, data)
     storage = _storage(job, name)
     with ray_session.session(settings, job.hardware.most):
+        room.find(job.hardware, settings, job.narrator.say)
         fitted, refreshed = fit_towers(job, data, storage)
         ranking = fit_ranking(job, data, fitted, refreshed, storage)
     with tempfile.TemporaryDirectory(dir=settings.home) as directory:
