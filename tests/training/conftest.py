@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -79,4 +78,4 @@ def tower_task(two_tastes: pa.Table, catalogue: pa.Table) -> Task:
         profiles=profiles,
         countries=(None,) * len(known.user_ids),
     )
-    return replace(tower_task_of(data, recipe), threads=1)
+    return tower_task_of(data, recipe)

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
+import joblib  # type: ignore[import-untyped]
 import ray
 import ray.data
 import ray.exceptions
 import ray.train
+import torch
 from ray.train.torch import TorchTrainer
 from ray.util.queue import Empty, Queue
 from rich.markup import escape
@@ -25,6 +27,8 @@ from tastemaker_training.checkpoints import Storage
 from tastemaker_training.hardware import Hardware
 
 TOUCHED_EVERY_S = 3600.0
+SPARED = 1
+"""Processors left to Ray's own processes: threads that wait for one another lose more to them than one of them adds."""
 START_S = 60.0
 """How long Ray Train waits for the place of its workers before it counts a failure."""
 
@@ -37,6 +41,7 @@ class Run:
     storage: Storage
     hardware: Hardware
     settings: Training
+    threads: int | None = None  # of the machine, where it is the driver's; None: workers count the cores of theirs
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ def fit(
     died.
 
     Args:
-        plan: what each worker is told, beside the queue `progress`.
+        plan: what each worker is told, beside the queue `progress` and `threads`.
         hear: told what rank 0 tells, while it runs.
         say: told of workers that died and of what happened then.
         datasets: sharded to the workers.
@@ -82,7 +87,7 @@ def fit(
     second: Any = ray.train  # Ray annotates the classes of its first version and runs those of its second
     trainer = TorchTrainer(
         worker,
-        train_loop_config={**plan, "progress": progress},
+        train_loop_config={**plan, "progress": progress, "threads": run.threads},
         scaling_config=second.ScalingConfig(
             num_workers=run.hardware.workers,
             use_gpu=run.hardware.gpu,
@@ -169,6 +174,19 @@ def place() -> tuple[int, int]:
     """On a worker: its rank, and how many there are."""
     context = ray.train.get_context()
     return context.get_world_rank(), context.get_world_size()
+
+
+def take_threads(machine: int | None) -> None:
+    """On a worker: compute with its share of the machine's threads.
+
+    Ray asks for one core for each worker, whatever it computes with, and leaves it one thread. How many there are the
+    worker's own process knows: those that it may run on, within the quota of its container.
+
+    Args:
+        machine: threads of the machine for all its workers; None: as many as cores, but SPARED.
+    """
+    whole = machine or joblib.cpu_count() - SPARED
+    torch.set_num_threads(max(1, whole // ray.train.get_context().get_local_world_size()))
 
 
 def _listen(progress: Queue, running: Future[Any], log: Log, storage: Storage) -> None:

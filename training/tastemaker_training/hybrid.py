@@ -74,7 +74,7 @@ def fit(past: Sources, whole: Sources, inner: Split, known: Interactions, recipe
     lists = examples(past, inner, recipe.hybrid, recipe.seed)
     tell(f"fitting the ranker to {len(lists):,} lists")
     start = (1.0,) * len(past) + (0.0,) * len(past)  # of what sources say, standardised: their sum; and of its log
-    task = RankerTask(recipe.ranker, lists, item_facts(inner.past), recipe.seed, torch.get_num_threads(), start)
+    task = RankerTask(recipe.ranker, lists, item_facts(inner.past), recipe.seed, start)
     return Hybrid(whole, ranker_loop.fit(task), item_facts(known), recipe.hybrid)
 
 

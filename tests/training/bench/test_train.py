@@ -10,7 +10,7 @@ def test_there_is_something_to_learn_from_synthetic_users() -> None:
     task = synthetic_task(users=200, items=100, steps=60)
     (stage,) = task.stages
     assert (stage.steps, len(stage.interactions.user_ids), len(stage.interactions.item_ids)) == (60, 200, 100)
-    state, told = bare_loop(task)
+    state, told = bare_loop(task, threads=1)
     fit = bench_train._measured(task, state, told, seconds=9.0)
     assert [step for step, _ in fit.curve][-1] == 60
     assert len(fit.curve) == POINTS

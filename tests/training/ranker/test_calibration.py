@@ -26,7 +26,7 @@ def task() -> RankerTask:
     lists = Lists.of_likes(nothing, nothing, torch.arange(20).expand(400, 20), cross, luck < chance)
     labels = torch.stack([luck < chance, luck < 2 * chance], dim=-1)
     lists = replace(lists, labels=labels, heads=("like", "click"))
-    return RankerTask(RECIPE, lists, torch.empty(20, 0), 0, 1, (1.0,))
+    return RankerTask(RECIPE, lists, torch.empty(20, 0), 0, (1.0,))
 
 
 def test_platt_finds_the_curve_that_made_the_labels() -> None:

@@ -41,7 +41,7 @@ def task() -> RankerTask:
         cross=torch.randn(*shape, len(CROSS_FEATURES)),
         liked=torch.arange(10).expand(shape) < 2,
     )
-    return RankerTask(RECIPE, lists, torch.randn(30, 5), seed=3, threads=1, start=starting_weights())
+    return RankerTask(RECIPE, lists, torch.randn(30, 5), seed=3, start=starting_weights())
 
 
 def test_the_rate_falls_from_its_peak() -> None:

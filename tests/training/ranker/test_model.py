@@ -47,7 +47,7 @@ def lists_of(count: int, candidates: int = 20, seed: int = 0) -> tuple[Lists, to
 
 
 def task(lists: Lists, items: torch.Tensor, recipe: RankerRecipe = RECIPE, seed: int = 0) -> RankerTask:
-    return RankerTask(recipe, lists, items, seed, 1, starting_weights())
+    return RankerTask(recipe, lists, items, seed, starting_weights())
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def test_scores_of_any_number_of_sources_are_enough() -> None:
     liked = cross[..., 2].argsort(1).argsort(1) >= 13  # the third source is right
     nothing = torch.empty(200, 0)
     lists = Lists.of_likes(nothing, nothing, torch.arange(15).expand(200, 15), cross, liked)
-    ranker = fit(RankerTask(RECIPE, lists, torch.empty(15, 0), 0, 1, (1.0, 1.0, 1.0)))
+    ranker = fit(RankerTask(RECIPE, lists, torch.empty(15, 0), 0, (1.0, 1.0, 1.0)))
     best = logits(ranker, lists, torch.empty(15, 0))[..., 0].topk(2, 1).indices
     assert liked.gather(1, best).float().mean() > 0.9
 
@@ -170,7 +170,7 @@ def test_a_disliked_candidate_sinks_below_those_that_nothing_is_known_of() -> No
     found = []
     for marked in (lists, dataclasses.replace(lists, disliked=disliked)):
         ranker = fit(
-            RankerTask(dataclasses.replace(RECIPE, dislike=20.0), marked.worth(), torch.empty(15, 0), 0, 1, (0.0, 0.0))
+            RankerTask(dataclasses.replace(RECIPE, dislike=20.0), marked.worth(), torch.empty(15, 0), 0, (0.0, 0.0))
         )
         best = probabilities(ranker, lists, torch.empty(15, 0))[..., 0].topk(5, 1).indices
         found.append(disliked.gather(1, best).float().mean())

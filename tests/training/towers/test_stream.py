@@ -93,6 +93,16 @@ def test_chunks_follow_one_another_and_are_made_ready_ahead(stage: Stage) -> Non
     assert len(made) <= 9 + 2, "one chunk is made ready, no more"
 
 
+@pytest.mark.parametrize(("hardware", "streams"), [(Hardware(2, 8), True), (Hardware(8, 8), False)])
+def test_a_shard_fits_the_fewest_workers_or_is_streamed(hardware: Hardware, streams: bool, tmp_path: Path) -> None:
+    table = pa.table({"row": np.arange(2**18)})
+    settings = Training(shard_mb=table.nbytes / 8 / 2**20)
+    users = worker.chunk_users(table, Run("elastic", Storage(str(tmp_path)), hardware, settings))
+    assert (users is not None) == streams
+    if users is not None:
+        assert stream.RESIDENT_CHUNKS * users * 8 <= settings.shard_mb * 2**20
+
+
 @pytest.mark.stack
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
 def test_ray_fits_what_a_bare_loop_fits(tower_task: Task, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from tastemaker.lake import ITEM_SCHEMA
 from tastemaker.training import Training
 from tastemaker_training import recipes
 from tastemaker_training.checkpoints import Storage
-from tastemaker_training.cluster import Run
+from tastemaker_training.cluster import SPARED, Run
 from tastemaker_training.data import Data
 from tastemaker_training.dataset import category_matrix
 from tastemaker_training.hardware import Hardware
@@ -153,15 +153,20 @@ def _data(interactions: Interactions, taste: Ints, recipe: Recipe) -> Data:
 def _bare(task: Task) -> Fit:
     start = time.monotonic()
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-        state, told = process.submit(bare_loop, task).result()
+        state, told = process.submit(bare_loop, task, _threads()).result()
     return _measured(task, state, told, time.monotonic() - start)
 
 
-def bare_loop(task: Task) -> tuple[State, list[Told]]:
+def bare_loop(task: Task, threads: int) -> tuple[State, list[Told]]:
     """The fit in this process, and how far it was when."""
     told: list[Told] = []
-    torch.set_num_threads(task.threads)
+    torch.set_num_threads(threads)
     return loop.fit(task, lambda step: told.append(metrics(step))), told
+
+
+def _threads() -> int:
+    """Of every run: those of `tastemaker train` on this machine."""
+    return max(1, torch.get_num_threads() - SPARED)
 
 
 def _on_ray(task: Task, workers: int) -> Fit:
@@ -169,7 +174,7 @@ def _on_ray(task: Task, workers: int) -> Fit:
     hardware = Hardware(workers, workers)
     connected = ray_session.session(Settings(), hardware.most)
     with tempfile.TemporaryDirectory(prefix="tastemaker-bench-") as folder, connected:
-        state = worker.fit(task, Run("bench", Storage(folder), hardware, Training()), told.append, print)
+        state = worker.fit(task, Run("bench", Storage(folder), hardware, Training(), _threads()), told.append, print)
     return _measured(task, state, told, time.monotonic() - start)
 
 

@@ -33,7 +33,6 @@ class RankerTask:
     lists: Lists
     items: Tensor  # (N, I)
     seed: int
-    threads: int  # of the machine, shared by its workers
     start: tuple[float, ...]  # (F,) the linear skip's first weights
 
 
@@ -109,7 +108,7 @@ def train_ranker_worker(config: dict[str, Any]) -> None:
     """Entry point of a worker. `config["task"]` refers to a `RankerTask`, `config["progress"]` to a queue."""
     task: RankerTask = ray.get(config["task"])
     share = Share(*cluster.place())
-    torch.set_num_threads(max(1, task.threads // ray.train.get_context().get_local_world_size()))
+    cluster.take_threads(config["threads"])
     torch.manual_seed(task.seed)
     ranker = fresh(task)
     state = checkpoints.last()

@@ -93,13 +93,13 @@ def fit_ranking(job: Job, data: Data, fitted: Towers, refreshed: Towers, storage
         shares = shares_of(scenes.load(job.settings)[scenes.HOME].sources)
         proposer = Proposer(tower, model, len(data.vocabulary), shares, funnel.candidates)
         lists = examples(data.known, data.inner, data.profiles, proposer, recipe)
-        items, threads = _items(data, fitted, data.inner.past, recipe), torch.get_num_threads()
-        task = RankerTask(recipe.ranker, lists, items, recipe.seed, threads, starting_weights())
+        items = _items(data, fitted, data.inner.past, recipe)
+        task = RankerTask(recipe.ranker, lists, items, recipe.seed, starting_weights())
 
         def hear(metrics: State) -> None:
             tell(f"loss {metrics['loss']:.2f}", metrics["step"], metrics["steps"])
 
-        run = cluster.Run("ranker", storage, job.hardware, job.settings.training)
+        run = cluster.Run("ranker", storage, job.hardware, job.settings.training, job.threads)
         checkpoint = cluster.fit(
             train_ranker_worker, {"task": ray.put(replace(task, lists=lists.worth()))}, run, hear, job.narrator.say
         )

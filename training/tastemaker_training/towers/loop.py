@@ -70,7 +70,6 @@ class Task:
     validation: Validation  # of the first stage
     liked: float
     seed: int
-    threads: int  # of the machine, shared by its workers
 
 
 class Draws(Protocol):

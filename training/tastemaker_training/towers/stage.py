@@ -36,8 +36,6 @@ NEXT_EVENT_DECAY, NEXT_EVENT_PASSES = 0.03, 3.0
 """Factors of the weight decay and of the passes where the next event is asked for: there the graph is no head start."""
 SET_PASSES, SET_RATE = 0.5, 1 / 3
 """Factors of the passes and of the learning rates where there is no order: the graph is nearly all that is known."""
-SPARED = 1
-"""Processors left to Ray's own processes: threads that wait for one another lose more to them than one of them adds."""
 VALIDATED = 5_000
 """Users that early stopping looks at: the error of their mean is below the differences that matter."""
 
@@ -91,7 +89,7 @@ def fit_towers(job: Job, data: Data, storage: Storage) -> tuple[Towers, Towers]:
         def hear(metrics: State) -> None:
             tell(f"{metrics['stage']}: loss {metrics['loss']:.2f}", metrics["step"], metrics["steps"])
 
-        run = Run("two-tower", storage, job.hardware, job.settings.training)
+        run = Run("two-tower", storage, job.hardware, job.settings.training, job.threads)
         state = worker.fit(task, run, hear, job.narrator.say)
         tell(f"best at step {state['best']['step']}, recall+NDCG {state['best']['score']:.3f} on the validation slice")
     refreshed = _towers(state["model"], task, task.stages[1])
@@ -132,7 +130,7 @@ def _task(
         stage("refresh", known, profiles, refresh_steps, settings.refresh_learning_rate),
     )
     validation = _validation(inner, profiles, recipe, settings)
-    return Task(settings, stages, validation, recipe.liked, recipe.seed, max(1, torch.get_num_threads() - SPARED))
+    return Task(settings, stages, validation, recipe.liked, recipe.seed)
 
 
 def suited(recipe: TwoTowerRecipe, known: Interactions, inner: Split) -> TwoTowerRecipe:

@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import ray
 import ray.train
 import ray.train.collective
 import ray.train.torch
-import torch
 from ray.util.queue import Queue
 
 from tastemaker_training import checkpoints, cluster
@@ -38,8 +38,7 @@ def fit(
     Raises:
         Unavailable: workers kept failing.
     """
-    workers, memory = run.hardware.most, int(run.settings.shard_mb * 2**20)
-    streamed = {stage.name: _streamed(stage, task.seed, workers, memory) for stage in task.stages}
+    streamed = {stage.name: _streamed(stage, task.seed, run) for stage in task.stages}
     plan = {
         "task": ray.put(replace(task, stages=tuple(map(stream.hollow, task.stages)))),
         "chunk_users": {name: users for name, (_, users) in streamed.items()},
@@ -48,10 +47,15 @@ def fit(
     return checkpoints.load(cluster.fit(train_worker, plan, run, hear, say, datasets))
 
 
-def _streamed(stage: Stage, seed: int, workers: int, memory: int) -> tuple[ray.data.Dataset, int | None]:
+def _streamed(stage: Stage, seed: int, run: Run) -> tuple[ray.data.Dataset, int | None]:
     """A stage's rows in the object store, and nowhere else, and the users of a chunk of them."""
     table = stream.rows(stage, seed)
-    return stream.dataset(table, workers), stream.chunk_users(table, workers, memory)
+    return stream.dataset(table, run.hardware.most), chunk_users(table, run)
+
+
+def chunk_users(table: pa.Table, run: Run) -> int | None:
+    """Users of a chunk of `table`; None where even the fewest workers of the run can hold it."""
+    return stream.chunk_users(table, run.hardware.fewest, int(run.settings.shard_mb * 2**20))
 
 
 def train_worker(config: dict[str, Any]) -> None:
@@ -59,7 +63,7 @@ def train_worker(config: dict[str, Any]) -> None:
     queue for the driver."""
     task: Task = ray.get(config["task"])
     world = World(*cluster.place(), wrap=ray.train.torch.prepare_model, agree=_agree)
-    torch.set_num_threads(max(1, task.threads // ray.train.get_context().get_local_world_size()))
+    cluster.take_threads(config["threads"])
 
     def draws(task: Task, stage: Stage, random: np.random.Generator) -> Draws:
         return _shard(task, stage, random, config["chunk_users"][stage.name], world.size)
