@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -106,7 +107,15 @@ def test_nobody_else_comes_here(home: Path, two_tastes: pa.Table, catalogue: pa.
     assert list(known.countries) == [f"of {user}" for user in known.known.user_ids]
 
 
+def test_an_empty_window_is_named(home: Path) -> None:
+    since, until = datetime(2015, 3, 1, tzinfo=UTC), datetime(2015, 3, 2, tzinfo=UTC)
+    with pytest.raises(NotFound, match=r"no event since 2015-03-01 00:00 before 2015-03-02 00:00\. .* data import`$"):
+        user_sample.events(Settings(home=home, training=Training(days=3)), since, until)
+
+
 def test_days_count_from_now(home: Path, two_tastes: pa.Table) -> None:
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFound, match=r"no event since \d{4}-\d\d-\d\d 00:00\. .* raise `training.days`, which is 3$"):
+        sample(home, 1.0, days=3)
+    with pytest.raises(NotFound, match=r"since .* of the 50.000% of users .* or raise `training.users_share`$"):
         sample(home, 0.5, days=3)
     assert sample(home, 1.0, days=20_000).num_rows == two_tastes.num_rows

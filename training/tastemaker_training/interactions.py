@@ -98,9 +98,12 @@ def from_lake(events: pa.Table, items: pa.Table, settings: Settings) -> Interact
     """
     item_ids = items[columns.ITEM_ID].to_pylist()
     codes = pc.index_in(events[columns.ITEM_ID], value_set=items[columns.ITEM_ID])
-    events = events.filter(codes.is_valid())
+    asked, events = events.num_rows, events.filter(codes.is_valid())
     if events.num_rows == 0:
-        raise NotFound("the lake has no event of a catalogue item", "Import some with `tastemaker data import`")
+        raise NotFound(
+            f"no event of a catalogue item is among the {asked} that were asked for",
+            "Import the items that they are of, with `tastemaker data import`",
+        )
     codes = codes.drop_null().to_numpy().astype(np.int64)
     encoded = pc.dictionary_encode(events[columns.USER_ID].combine_chunks())
     users = encoded.indices.to_numpy().astype(np.int64)

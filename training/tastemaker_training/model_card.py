@@ -80,7 +80,7 @@ def _what(made: Made, report: Mapping[str, Any]) -> Iterable[str]:
         f"A recommender in stages: {funnel.candidates:,} candidates from {', '.join(SOURCES)}; a ranker keeps "
         f"{funnel.ranked}; re-ranking makes slates of {split['slate']}.\n"
     )
-    yield from _table(
+    yield from table(
         ("", ""),
         [
             ("data window", f"{since} to {until}"),
@@ -96,13 +96,13 @@ def _gates(verdicts: Sequence[Verdict]) -> Iterable[str]:
     if not verdicts:
         yield "None was asked.\n"
         return
-    yield from _table(("gate", "", "finding"), [(said.gate, MARKS[said.passed], said.finding) for said in verdicts])
+    yield from table(("gate", "", "finding"), [(said.gate, MARKS[said.passed], said.finding) for said in verdicts])
 
 
 def _metrics(models: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
     names = [name for name in models["served"] if not name.endswith("_ci")]
     rows = [(name, *(_figure(metrics, name) for metrics in models.values())) for name in names]
-    yield from _table(("metric", *models), rows)
+    yield from table(("metric", *models), rows)
 
 
 def _figure(metrics: Mapping[str, Any], name: str) -> str:
@@ -155,7 +155,8 @@ def _version(library: str) -> str | None:
         return None
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:
+    """Lines of a table in Markdown, and an empty one."""
     yield f"| {' | '.join(head)} |"
     yield f"|{'---|' * len(head)}"
     for row in rows:

@@ -38,8 +38,16 @@ def evaluate(bundle: Bundle, settings: Settings, recipe: Recipe, champion: Incum
 
     Args:
         champion: another version, to be asked about the same holdout.
+
+    Raises:
+        NotFound: there is nothing to evaluate it on: it was imported, or its events are gone, or none is a like.
     """
     start, end = bundle.manifest.data_window
+    if "imported" in bundle.json("report"):
+        raise NotFound(
+            f"the bundle was imported on {end:%Y-%m-%d} and has no data window: there is no event that it was made of",
+            "Train on what has come since then: `tastemaker train` evaluates what it makes",
+        )
     events = user_sample.events(settings, start, end)
     split = split_by_time(from_lake(events, bundle.table("items"), settings), recipe.holdout)
     truth = judgements(split, recipe.liked)

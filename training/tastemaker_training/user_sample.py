@@ -31,12 +31,13 @@ def events(settings: Settings, since: datetime | None = None, until: datetime | 
     more bytes than one process should read are read on Ray; what nobody asks for never comes here.
 
     Raises:
-        NotFound: the lake has no event of a user in the sample.
+        NotFound: the lake has no event of a user in the sample; the message names the time that was asked for.
     """
     lake, training = Lake(settings.lake), settings.training
-    if since is None and training.days is not None:
+    days = training.days if since is None else None
+    if days is not None:
         midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        since = midnight - timedelta(days=training.days)
+        since = midnight - timedelta(days=days)
     files = lake.event_files(since)
     size = sum(files.values())
     partitions = partitions_for(round(size * training.users_share))
@@ -52,7 +53,7 @@ def events(settings: Settings, since: datetime | None = None, until: datetime | 
     with engine_for(size, partitions, settings) as engine:
         found = engine.collect(engine.by_partition(engine.make(parts_of(files.values()), read), _counted))
     if found.num_rows == 0:
-        raise NotFound(*_nothing(settings, since))
+        raise NotFound(*_nothing(settings, since, until, days))
     found = found.sort_by([(columns.TIMESTAMP, "ascending"), (ARRIVAL, "ascending")])
     return found.drop_columns([ARRIVAL])
 
@@ -70,11 +71,13 @@ def _counted(events: pa.Table) -> pa.Table:
     return settled_arrivals(events).drop_columns([columns.EVENT_ID, PARTITION])
 
 
-def _nothing(settings: Settings, since: datetime | None) -> tuple[str, str]:
+def _nothing(settings: Settings, since: datetime | None, until: datetime | None, days: int | None) -> tuple[str, str]:
     """What to say where there are no events, and what to do."""
     found, remedy = f"the lake at {settings.lake} has no event", "Fill it with `tastemaker data import`"
-    if since is not None:
-        found, remedy = f"{found} since {since:%Y-%m-%d}", f"{remedy}, or raise `training.days`"
+    for word, moment in (("since", since), ("before", until)):
+        found += f" {word} {moment:%Y-%m-%d %H:%M}" if moment else ""
+    if days is not None:
+        remedy = f"{remedy}, or raise `training.days`, which is {days}"
     if settings.training.users_share < 1:
         found = f"{found} of the {settings.training.users_share:.3%} of users that are sampled"
         remedy = f"{remedy}, or raise `training.users_share`"

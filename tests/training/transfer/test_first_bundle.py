@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,16 @@ import typer
 from typer.testing import CliRunner
 
 from tastemaker import bundle, columns, config
-from tastemaker.errors import InvalidInput
+from tastemaker.errors import InvalidInput, NotFound
 from tastemaker.features import cross, trail
 from tastemaker.features.definitions import schema_hash
 from tastemaker.features.profile import profile_width
 from tastemaker.ids import key_of
-from tastemaker.lake import ITEM_SCHEMA, Lake
+from tastemaker.lake import EVENT_SCHEMA, ITEM_SCHEMA, Lake
 from tastemaker.registry import CHALLENGER, CHAMPION, Registry
+from tastemaker_training import recipes
 from tastemaker_training.narrator import Narrator
+from tastemaker_training.report import evaluate
 from tastemaker_training.transfer import first_bundle
 from tastemaker_training.transfer.catalogue_match import Match
 from tastemaker_training.transfer.cli import import_model
@@ -87,6 +90,30 @@ def test_a_platform_without_events_serves_what_a_donor_knows(platform: config.Se
     near = opened.array("neighbours")
     assert all(code % 2 == other % 2 for code, row in enumerate(near) for other in row[:5])
     assert all(code not in row for code, row in enumerate(near.tolist()))
+
+
+def test_an_imported_version_has_honest_papers(platform: config.Settings) -> None:
+    ref, _ = first_bundle.import_model(a_donor(), platform, Narrator(quiet=True))
+    registry = Registry(platform)
+    found, card = registry.registered(ref.version), registry.card(ref.version)
+    assert found.tags["data_from"] == found.tags["data_until"]
+    assert (found.tags["feature_schema"], found.evidence) == (schema_hash(), None)
+    for said in (
+        "**It is not evaluated.**",
+        "`theirs`: 38 items, vectors 4 wide",
+        "data window | none; imported at",
+        "| by title and year | 38 | 95.0% |",
+        "| not found, and given the mean vector of items like it | 2 | 5.0% |",
+    ):
+        assert said in card, said
+    assert found.description.startswith("# imported")
+    opened = bundle.read(registry.download(ref))
+    assert "no events" in opened.json("report")["not_evaluated"]
+
+    rows = [{"event_id": "e", "user_id": "u", "item_id": "ours1", "event_type": "like", "timestamp": datetime.now(UTC)}]
+    Lake(platform.lake).append_events(pa.Table.from_pylist(rows, EVENT_SCHEMA))
+    with pytest.raises(NotFound, match=r"imported on .* no data window.*`tastemaker train`"):
+        evaluate(opened, platform, recipes.default())
 
 
 def test_popularity_comes_over_with_the_items_that_are_here() -> None:

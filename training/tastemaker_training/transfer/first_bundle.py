@@ -31,6 +31,7 @@ from tastemaker.features.profile import profile_width
 from tastemaker.features.store import publish_embeddings
 from tastemaker.heads import HEADS
 from tastemaker.lake import Lake
+from tastemaker.papers import CARD, Papers
 from tastemaker.promotion import crown, waive
 from tastemaker.registry import CHALLENGER, CHAMPION, ITEMS, Registry
 from tastemaker.space import flat_index
@@ -41,6 +42,7 @@ from tastemaker_training.interactions import Floats
 from tastemaker_training.narrator import Narrator
 from tastemaker_training.sources import content
 from tastemaker_training.sources.popularity import NAMED
+from tastemaker_training.transfer.card import import_card
 from tastemaker_training.transfer.catalogue_match import Match, match
 from tastemaker_training.transfer.donor import Donor
 from tastemaker_training.transfer.models import AverageTower, export_blend, export_tower
@@ -83,19 +85,28 @@ def import_model(donor: Donor, settings: Settings, narrator: Narrator) -> tuple[
     names = vocabulary.extend(lake, {name for of in items[columns.CATEGORIES].to_pylist() for name in of or () if name})
     settings.home.mkdir(parents=True, exist_ok=True)
     with narrator.step("Bundle") as tell, tempfile.TemporaryDirectory(dir=settings.home) as scratch:
-        parts = bundle_parts(items, names, donor, brought, Path(scratch)) | {"report": {"imported": report}}
-        now = datetime.now(UTC)
-        draft = Path(scratch) / "imported"
-        bundle.write(draft, parts, feature_service=SERVICE, feature_schema=schema_hash(), data_window=(now, now))
+        parts = bundle_parts(items, names, donor, brought, Path(scratch))
+        parts |= {"report": {"imported": report, "not_evaluated": UNEVALUATED}}
+        draft, now = Path(scratch) / "imported", datetime.now(UTC)
+        _write(draft, parts, now)
+        card = Path(scratch) / "model_card.md"
+        card.write_text(import_card(bundle.read(draft, only=()).manifest, report))
+        _write(draft, {**parts, CARD: card}, now)
         registry = Registry(settings)
         parameters = {"recipe": "imported", "donor": donor.name, ITEMS: str(items.num_rows)}
-        ref = registry.register(draft, {"matched": 1 - report["unmatched"] / items.num_rows}, parameters, CHALLENGER)
+        matched = {"matched": 1 - report["unmatched"] / items.num_rows}
+        ref = registry.register(draft, matched, parameters, CHALLENGER, Papers(card.read_text()))
         if not registry.has(CHAMPION):
             waive(registry, ref.version, UNEVALUATED)
             crown(registry, ref.version)
         tell(str(ref))
     publish_embeddings(lake, items[columns.ITEM_ID].to_pylist(), brought.vectors, now)
     return ref, report | {"champion": registry.resolve(CHAMPION).version == ref.version}
+
+
+def _write(path: Path, parts: dict[str, bundle.PartValue], now: datetime) -> None:
+    """Write the bundle; its data window is empty."""
+    bundle.write(path, parts, feature_service=SERVICE, feature_schema=schema_hash(), data_window=(now, now))
 
 
 def bring(items: pa.Table, donor: Donor, found: Match) -> Brought:
