@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from tenacity import AsyncRetrying, RetryCallState, wait_fixed
+
+from tastemaker.errors import Unavailable
 
 AGAIN_S: Final = 5.0
 """Before work that broke off begins again: what keeps breaking neither burdens anybody nor fills the log."""
@@ -19,6 +22,18 @@ log = logging.getLogger(__name__)
 
 Work = Callable[[], Awaitable[None]]
 """Goes on until it is cancelled, and by itself copes with dependencies that are away."""
+
+
+def every(pause_s: float, step: Work) -> Work:
+    """`step` again and again, after a pause each time; where what it needs is away, the next one does its work, too."""
+
+    async def work() -> None:
+        while True:
+            await asyncio.sleep(pause_s)
+            with suppress(Unavailable):
+                await step()
+
+    return work
 
 
 def begun(work: Mapping[str, Work]) -> list[asyncio.Task[None]]:

@@ -6,10 +6,8 @@ next time.
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Final
 
 from redis.asyncio import Redis
@@ -40,13 +38,6 @@ class ClickRates:
         """A user took to an item of a slate, for the first time on this day (`clicks`)."""
         if self._wanted:
             self._clicked[item_id] += 1
-
-    async def keep_flushing(self) -> None:
-        """Send the sums every few seconds until cancelled."""
-        while True:
-            await asyncio.sleep(FLUSH_S)
-            with suppress(Unavailable):
-                await self.flush()
 
     async def flush(self) -> None:
         """Send the sums now.

@@ -8,15 +8,12 @@ nothing: rather too few than twice.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from contextlib import suppress
 from typing import Final, NamedTuple
 
 from redis.asyncio import Redis
 
 from tastemaker import exploration
-from tastemaker.errors import Unavailable
 from tastemaker.exploration import DAY_S
 from tastemaker.metrics import CLICKS
 from tastemaker_serving.edge.breaker import Breaker
@@ -56,13 +53,6 @@ class Clicks:
         """Count a click soon."""
         if len(self._waiting) < MOST_WAITING:
             self._waiting.setdefault((click.user_id, click.item_id), click)
-
-    async def keep_flushing(self) -> None:
-        """Count what waits once a second until cancelled."""
-        while True:
-            await asyncio.sleep(FLUSH_S)
-            with suppress(Unavailable):
-                await self.flush()
 
     async def flush(self) -> None:
         """Count what waits now.

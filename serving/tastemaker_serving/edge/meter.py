@@ -6,12 +6,10 @@ for the next second.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from bisect import bisect_left
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal
@@ -104,13 +102,6 @@ class Meter:
         """A user who belonged to this colour took to an item of a slate while `period` was measured."""
         if period:
             self._tallies[period, colour].sums[f"c:{bucket_of(user_id)}"] += 1
-
-    async def keep_flushing(self) -> None:
-        """Send the sums once a second until cancelled."""
-        while True:
-            await asyncio.sleep(FLUSH_S)
-            with suppress(Unavailable):
-                await self.flush()
 
     async def flush(self) -> None:
         """Send the sums now.

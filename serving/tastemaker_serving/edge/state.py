@@ -20,7 +20,7 @@ from tastemaker.config import Settings
 from tastemaker.errors import Unavailable
 from tastemaker.rollout.routing import Routing, Target
 from tastemaker.scenes import Scenes
-from tastemaker_serving.edge import background
+from tastemaker_serving.edge import background, click_rates, clicks, meter
 from tastemaker_serving.edge.admission import Gate
 from tastemaker_serving.edge.breaker import Breaker
 from tastemaker_serving.edge.cache import SlateCache
@@ -133,7 +133,7 @@ def _assembled(
     client: ClientSession,
 ) -> Edge:
     breaker = _redis_breaker("Redis", redis)
-    meter = Meter(redis, breaker)
+    measured = Meter(redis, breaker)
     rates = ClickRates(redis, breaker, wanted=any(scenes[name].explore.share > 0 for name in scenes))
     return Edge(
         settings=settings,
@@ -145,11 +145,11 @@ def _assembled(
         patient=Patient(patient, _redis_breaker("Redis", patient)),
         cache=SlateCache(redis, breaker, settings.edge.stale_ttl_s),
         decisions=DecisionLog(redis, _redis_breaker("the decision log", redis), settings.decisions),
-        colours=Colours(client, settings, meter, None if shelf is None else _alone(settings, shelf)),
+        colours=Colours(client, settings, measured, None if shelf is None else _alone(settings, shelf)),
         trending=Trending(redis, breaker),
         pressure=Pressure(redis, breaker, settings.ingest),
         click_rates=rates,
-        clicks=Clicks(redis, breaker, meter, rates),
+        clicks=Clicks(redis, breaker, measured, rates),
     )
 
 
@@ -164,9 +164,9 @@ def _begun(edge: Edge) -> list[asyncio.Task[None]]:
             "a new catalogue": partial(edge.shelves.keep_current, edge.colours),
             "changes of the catalogue": edge.shelves.keep_stocked,
             "changes of API keys": partial(edge.gate.keep_current, redis, breaker),
-            "measuring": edge.colours.meter.keep_flushing,
-            "counting what is clicked": edge.clicks.keep_flushing,
-            "counting what is explored": edge.click_rates.keep_flushing,
+            "measuring": background.every(meter.FLUSH_S, edge.colours.meter.flush),
+            "counting what is clicked": background.every(clicks.FLUSH_S, edge.clicks.flush),
+            "counting what is explored": background.every(click_rates.FLUSH_S, edge.click_rates.flush),
             "the decision log": edge.decisions.keep_flushing,
         }
     )

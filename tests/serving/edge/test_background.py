@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import pytest
 
+from tastemaker.errors import Unavailable
 from tastemaker_serving.edge import background
 
 
@@ -44,3 +45,18 @@ async def test_work_that_swallows_its_cancellation_is_cancelled_again() -> None:
     await going.wait()
     await background.ended(tasks)
     assert tasks[0].cancelled()
+
+
+async def test_a_step_is_done_again_although_what_it_needs_was_away() -> None:
+    done: list[int] = []
+
+    async def step() -> None:
+        done.append(len(done))
+        if len(done) < 3:
+            raise Unavailable("Redis does not answer")
+
+    (task,) = background.begun({"a step": background.every(0.0, step)})
+    async with asyncio.timeout(4):  # less than the pause after work that broke off
+        while len(done) < 5:
+            await asyncio.sleep(0)
+    await background.ended([task])
